@@ -1,0 +1,6 @@
+"""``python -m bench VERB ...`` is the same as ``bench VERB ...``."""
+
+from bench.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

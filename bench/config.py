@@ -1,0 +1,281 @@
+"""The configuration as typed, validated, frozen values: one :class:`Experiment` per point of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from bench.datasets import Dataset
+from bench.domain import ConfigError
+from bench.measure.loads import Load
+from bench.providers import Provider
+from bench.registry import build, typed
+from bench.scorers import Scorer
+
+
+class Thinking(Enum):
+    """Whether a model reasons before it answers, and whether a request can switch that."""
+
+    none = "none"
+    toggle = "toggle"
+    always = "always"
+
+
+class Unsupported(Enum):
+    """What happens to a parameter that a model does not take."""
+
+    error = "error"
+    drop = "drop"
+
+
+@dataclass(frozen=True)
+class Price:
+    """A dated list price per million tokens. ``None`` prices make no cost."""
+
+    currency: str = "CNY"
+    input_per_mtok: float | None = None
+    output_per_mtok: float | None = None
+    as_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Facts about one model. ``thinking_budget`` is taken by every model with ``thinking`` other than ``none``."""
+
+    name: str = MISSING
+    provider: str = "siliconflow"
+    context_tokens: int | None = None
+    thinking: Thinking = Thinking.none
+    tools: bool = True
+    vision: bool = False
+    min_p: bool = False
+    price: Price = field(default_factory=Price)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Request parameters; a field left ``None`` is not sent.
+
+    ``stop`` is a text or a list of texts; ``response_format``, ``tools`` and ``tool_choice`` are sent as they are;
+    ``extra`` is merged into the body last.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    max_tokens: int | None = None
+    n: int = 1
+    stop: Any = None
+    seed: int | None = None
+    stream: bool = True
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = None
+    response_format: Any = None
+    tools: Any = None
+    tool_choice: Any = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits per account and model. ``None`` is no limit.
+
+    Attributes:
+        concurrency: requests in flight.
+        rpm: request starts per minute.
+        tpm: tokens per minute, reserved by estimate before sending and settled by usage.
+        retries: further attempts after the first; ``None`` is 3 for closed loads and 0 for open ones.
+        backoff_s: first back-off; doubles per attempt, with full jitter.
+        adaptive: halve concurrency on 429 and 503, grow it again by one per round of successes.
+    """
+
+    concurrency: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    retries: int | None = None
+    backoff_s: float = 0.5
+    adaptive: bool = True
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """Deadlines in seconds; none of them runs while a request queues. ``None`` is no deadline."""
+
+    connect_s: float | None = 10.0
+    first_byte_s: float | None = 120.0
+    between_tokens_s: float | None = 60.0
+    total_s: float | None = 600.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend at most; reserved before each send. ``None`` is no cap."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How requests are fired. ``max_body_bytes`` bounds what is read of one reply."""
+
+    processes: int = 1
+    uvloop: bool = True
+    max_body_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What is written after a run."""
+
+    summary: bool = True
+    markdown: bool = True
+    plots: bool = True
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """When a finished run is refused with exit code 3. ``failure_rate`` is a share of planned requests."""
+
+    failure_rate: float = 0.05
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One point of a sweep, complete: what the planner takes."""
+
+    model: Model
+    provider: Provider
+    dataset: Dataset
+    sampling: Sampling
+    load: Load
+    scorer: Scorer
+    limits: Limits = field(default_factory=Limits)
+    timeout: Timeout = field(default_factory=Timeout)
+    budget: Budget = field(default_factory=Budget)
+    engine: Engine = field(default_factory=Engine)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    unsupported: Unsupported = Unsupported.error
+    repeats: int = 1
+    seed: int = 0
+    name: str = "run"
+    results_dir: str = "results"
+    dry_run: bool = False
+
+
+@dataclass
+class Schema:
+    """The shape Hydra composes into (``conf/bench.yaml`` starts from it); plug-in groups bring their own schemas."""
+
+    model: Model = field(default_factory=Model)
+    provider: Any = None
+    dataset: Any = None
+    sampling: Sampling = field(default_factory=Sampling)
+    load: Any = None
+    scorer: Any = None
+    limits: Limits = field(default_factory=Limits)
+    timeout: Timeout = field(default_factory=Timeout)
+    budget: Budget = field(default_factory=Budget)
+    engine: Engine = field(default_factory=Engine)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    unsupported: Unsupported = Unsupported.error
+    repeats: int = 1
+    seed: int = 0
+    name: str = "run"
+    results_dir: str = "results"
+    dry_run: bool = False
+
+
+PLUGIN_KEYS = ("provider", "dataset", "load", "scorer")
+
+
+def parse(config: Mapping[str, Any]) -> Experiment:
+    """A plain composed config (as saved in ``run.json`` too) to a typed experiment.
+
+    ``scorer: {kind: auto}`` becomes the dataset's own scorer.
+
+    Raises:
+        ConfigError: every problem found, each with its key.
+    """
+    problems: list[str] = []
+    parts: dict[str, Any] = {}
+    config = dict(config)
+    for key in PLUGIN_KEYS:
+        value = dict(config.pop(key, None) or {})
+        if key == "scorer" and value.get("kind") in (None, "auto"):
+            continue
+        try:
+            parts[key] = build(key, value)
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        rest = typed(Schema, config, where="config")
+    except ConfigError as error:
+        raise ConfigError(*problems, *error.problems) from error
+    if "scorer" not in parts and "dataset" in parts:
+        try:
+            parts["scorer"] = scorer_of(parts["dataset"])
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    others = {f.name: getattr(rest, f.name) for f in fields(Experiment) if f.name not in PLUGIN_KEYS}
+    return replace_checked(Experiment(**parts, **others))
+
+
+def scorer_of(dataset: Dataset) -> Scorer:
+    """The scorer that a dataset preset brings.
+
+    Raises:
+        ConfigError: the dataset names a scorer that does not exist, or options it does not take.
+    """
+    choice = dataset.scorer
+    scorer: Scorer = build("scorer", {"kind": choice} if isinstance(choice, str) else dict(choice or {"kind": "none"}))
+    return scorer
+
+
+def replace_checked(experiment: Experiment) -> Experiment:
+    """The experiment itself, after the checks that need no model knowledge.
+
+    Raises:
+        ConfigError: one sentence per value out of range.
+    """
+    positive = {
+        "repeats": experiment.repeats,
+        "engine.processes": experiment.engine.processes,
+        "engine.max_body_bytes": experiment.engine.max_body_bytes,
+        "limits.concurrency": experiment.limits.concurrency,
+        "limits.rpm": experiment.limits.rpm,
+        "limits.tpm": experiment.limits.tpm,
+        "dataset.limit": experiment.dataset.limit,
+        "load.requests": experiment.load.requests,
+        "load.duration_s": experiment.load.duration_s,
+        "load.max_concurrency": experiment.load.max_concurrency,
+        **{f"timeout.{f.name}": getattr(experiment.timeout, f.name) for f in fields(Timeout)},
+    }
+    not_negative = {
+        "load.warmup": experiment.load.warmup,
+        "limits.retries": experiment.limits.retries,
+        "limits.backoff_s": experiment.limits.backoff_s,
+        **{f"budget.{f.name}": getattr(experiment.budget, f.name) for f in fields(Budget)},
+    }
+    problems = [f"{k}={v}: must be greater than 0" for k, v in positive.items() if v is not None and v <= 0]
+    problems += [f"{k}={v}: must not be negative" for k, v in not_negative.items() if v is not None and v < 0]
+    if not 0 <= experiment.tolerance.failure_rate <= 1:
+        problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
+    if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
+        problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
+    if problems:
+        raise ConfigError(*problems)
+    return replace(experiment)
