@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -279,3 +279,16 @@ def replace_checked(experiment: Experiment) -> Experiment:
     if problems:
         raise ConfigError(*problems)
     return replace(experiment)
+
+
+def plain(value: Any) -> Any:
+    """A typed configuration back to JSON values (enums by name); ``parse(plain(e)) == e`` for an experiment."""
+    if isinstance(value, Enum):
+        return value.name
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

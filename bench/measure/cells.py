@@ -1,0 +1,109 @@
+"""Cells: the points of a sweep, with stable content hashes and labels that tell them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.config import Experiment, plain
+from bench.domain import Cell
+
+#: what says how long and how often, not what: it does not change a cell's meaning
+_EXTENT = ("requests", "duration_s", "warmup", "isolate", "max_concurrency")
+_NOT_MEANING = ("api_key_env", "name", "verify_tls")
+_LABEL_NAMES = {"model.name": "model", "provider.name": "provider", "dataset.name": "dataset"}
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for the same meaning: sorted keys, no spaces, 1.0 written as 1."""
+    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _normal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normal(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def short_hash(value: Any, length: int = 12) -> str:
+    """The first ``length`` hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def cell_id(experiment: Experiment, dataset_hash: str) -> str:
+    """A stable hash of all that can change an answer or a measurement.
+
+    In: model name, provider (kind, address, body additions, simulator knobs), the content of the samples, the sampling
+    parameters that are set, the load's shape. Out: prices and other facts, names of presets, limits, repeats, seeds of
+    the order, results folder, and how long a load runs.
+    """
+    provider = {k: v for k, v in plain(experiment.provider).items() if k not in _NOT_MEANING}
+    sampling = {k: v for k, v in plain(experiment.sampling).items() if v is not None and v != {}}
+    load = {k: v for k, v in plain(experiment.load).items() if k not in _EXTENT and v is not None}
+    return short_hash(
+        {
+            "model": experiment.model.name,
+            "provider": provider,
+            "dataset": dataset_hash,
+            "sampling": sampling,
+            "load": load,
+            "unsupported": experiment.unsupported.name,
+        }
+    )
+
+
+def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"a": {"b": 1}}`` as ``("a.b", 1)``; lists stay whole; an empty mapping gives nothing."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flat(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def make_cells(experiments: Sequence[Experiment], keys: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
+    """One cell per experiment; ``keys`` holds each experiment's ``(dataset key, dataset content hash)``."""
+    columns = [dict(flat(plain(experiment))) for experiment in experiments]
+    swept = _swept(columns)
+    ids = [cell_id(e, key[1]) for e, key in zip(experiments, keys, strict=True)]
+    return tuple(
+        Cell(
+            cell_id=ids[i],
+            index=i,
+            label=_label(columns[i], swept),
+            params=columns[i],
+            swept=swept,
+            config=experiment,
+            dataset_key=keys[i][0],
+        )
+        for i, experiment in enumerate(experiments)
+    )
+
+
+def _swept(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    return tuple(name for name in names if len({canonical(column.get(name)) for column in columns}) > 1)
+
+
+def _label(column: Mapping[str, Any], swept: Sequence[str]) -> str:
+    """The values of the swept keys; keys that a preset name already tells are left out."""
+    names = [name for name in swept if name in _LABEL_NAMES]
+    groups = {name.split(".")[0] for name in names}
+    names += [name for name in swept if name.split(".")[0] not in groups and not name.endswith((".kind", ".name"))]
+    if not names:
+        names = ["model.name"]
+    return " ".join(_part(name, column.get(name)) for name in names)
+
+
+def _part(name: str, value: Any) -> str:
+    if name == "model.name":
+        short = str(value).rsplit("/", 1)[-1]
+        return f"Pro/{short}" if str(value).startswith("Pro/") else short
+    text = value if isinstance(value, str) else canonical(value)
+    return f"{_LABEL_NAMES.get(name, name.rsplit('.', 1)[-1])}={text[:40]}"

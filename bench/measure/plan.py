@@ -1,0 +1,266 @@
+"""The planner: experiments to cells, stages and a seeded, interleaved, streamed order of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from random import Random
+
+from bench.config import Experiment, plain
+from bench.domain import Cell, ConfigError, Request, Sample
+from bench.measure.cells import canonical, make_cells, short_hash
+from bench.samples import SampleSet, load_samples
+
+#: settings of the run as a whole; they cannot differ between the cells of one run
+SHARED = ("name", "results_dir", "seed", "dry_run", "engine", "budget", "report", "tolerance")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cells that run at the same time. Stages run one after another."""
+
+    index: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def load(self) -> object:
+        """The load that all cells of the stage share."""
+        return self.cells[0].config.load
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be asked, without a list of requests: those are made one at a time.
+
+    Attributes:
+        samples: dataset key -> its samples.
+        first_order: stage index -> ``order`` of the stage's first request.
+    """
+
+    cells: tuple[Cell, ...]
+    stages: tuple[Stage, ...]
+    samples: Mapping[str, SampleSet]
+    seed: int
+
+    @property
+    def experiment(self) -> Experiment:
+        """The first cell's configuration, for the settings that all cells share."""
+        config: Experiment = self.cells[0].config
+        return config
+
+    def count(self, cell: Cell) -> int | None:
+        """How many requests the cell plans; ``None`` when a duration decides."""
+        config: Experiment = cell.config
+        if config.load.requests is not None:
+            return config.load.requests
+        if config.load.duration_s is not None:
+            return None
+        return len(self.samples[cell.dataset_key].samples) * config.repeats
+
+    @property
+    def total(self) -> int | None:
+        """Planned requests of the run; ``None`` when a duration decides."""
+        counts = [self.count(cell) for cell in self.cells]
+        return None if None in counts else sum(c for c in counts if c is not None)
+
+    def lanes(self, stage: Stage) -> dict[str, Iterator[Request]]:
+        """The stage's requests as one ordered stream per lane.
+
+        A lane is one model of one provider account: what a rate limit holds back. Within a lane and across lanes,
+        ``order`` follows the seeded interleaving.
+        """
+        keys = list(dict.fromkeys(lane_key(cell.config) for cell in stage.cells))
+        return {key: self._lane(stage, key) for key in keys}
+
+    def requests(self) -> Iterator[Request]:
+        """Every planned request, stage by stage and lane by lane (for durations: without end)."""
+        for stage in self.stages:
+            for lane in self.lanes(stage).values():
+                yield from lane
+
+    def _lane(self, stage: Stage, key: str) -> Iterator[Request]:
+        members = [i for i, cell in enumerate(stage.cells) if lane_key(cell.config) == key]
+        streams = {i: self._cell_requests(stage.cells[i], stage, i) for i in members}
+        block = 0
+        while streams:
+            for position in block_order(self.seed, stage.index, block, len(stage.cells)):
+                if position in streams:
+                    request = next(streams[position], None)
+                    if request is None:
+                        del streams[position]
+                    else:
+                        yield request
+            block += 1
+
+    def _cell_requests(self, cell: Cell, stage: Stage, position: int) -> Iterator[Request]:
+        config: Experiment = cell.config
+        samples = self.samples[cell.dataset_key].samples
+        width, count = len(stage.cells), self.count(cell)
+        dues = config.load.due_ns(Random(f"{self.seed}:{cell.cell_id}:due"))
+        offset = sum(self._width(s) for s in self.stages[: stage.index])
+        end_ns = None if config.load.duration_s is None else int(config.load.duration_s * 1e9)
+        for number, (index, due_ns) in enumerate(zip(self._sample_order(cell), dues, strict=False)):
+            if (count is not None and number >= count) or (end_ns is not None and due_ns > end_ns):
+                return
+            repeat = number // len(samples)
+            rank = block_order(self.seed, stage.index, number, width).index(position)
+            yield Request(
+                request_id=f"{cell.cell_id}:{samples[index].sample_id}:{repeat}",
+                cell=cell,
+                sample=samples[index],
+                repeat=repeat,
+                order=offset + number * width + rank,
+                due_ns=due_ns,
+                warmup=number < config.load.warmup,
+            )
+
+    def _width(self, stage: Stage) -> int:
+        """Room for the ``order`` numbers of a stage (exact when its cells plan equally many requests)."""
+        return len(stage.cells) * max((self.count(cell) or 0) for cell in stage.cells)
+
+    def _sample_order(self, cell: Cell) -> Iterator[int]:
+        """Sample indices, each pass over the set in its own seeded order, the same for all cells of a dataset.
+
+        All samples come once before any comes again, so a run that stops early is still a random sample of the set;
+        and cells see the same samples at about the same time, so they stay comparable pair by pair.
+        """
+        count = len(self.samples[cell.dataset_key].samples)
+        turn = 0
+        while True:
+            order = list(range(count))
+            Random(f"{self.seed}:{cell.dataset_key}:{turn}:order").shuffle(order)
+            yield from order
+            turn += 1
+
+
+@lru_cache(maxsize=4096)
+def block_order(seed: int, stage: int, block: int, width: int) -> tuple[int, ...]:
+    """The seeded order in which the cells of a stage take turns in one block: each exactly once.
+
+    Blocked randomisation: a drift of the service meets every cell alike, and every prefix of the run holds equally
+    many requests of each cell, give or take one.
+    """
+    order = list(range(width))
+    if width > 1:
+        Random(f"{seed}:{stage}:{block}:block").shuffle(order)
+    return tuple(order)
+
+
+def account_key(experiment: Experiment) -> str:
+    """Names the server and account a request goes to."""
+    provider = experiment.provider
+    knobs = {k: v for k, v in plain(provider).items() if k not in ("extra_body", "max_tokens_field", "usage_in_stream")}
+    return f"{provider.name or provider.kind}-{short_hash(knobs, 8)}"
+
+
+def lane_key(experiment: Experiment) -> str:
+    """Names the account and model that limits apply to."""
+    return f"{account_key(experiment)} {experiment.model.name}"
+
+
+def make_plan(experiments: Sequence[Experiment]) -> Plan:
+    """Load the samples, name the cells and lay out the stages.
+
+    Raises:
+        ConfigError: a dataset that cannot be read, settings that cannot differ within a run, two equal cells.
+    """
+    if not experiments:
+        raise ConfigError("the sweep has no cells: nothing to run")
+    _check_shared(experiments)
+    keys, sets = _load_sets(experiments)
+    cells = make_cells(experiments, keys)
+    _check_distinct(cells)
+    return Plan(cells=cells, stages=_stages(cells), samples=sets, seed=experiments[0].seed)
+
+
+def _load_sets(experiments: Sequence[Experiment]) -> tuple[list[tuple[str, str]], dict[str, SampleSet]]:
+    """Each distinct dataset configuration is read once; the key is its name and content."""
+    loaded: dict[str, tuple[str, SampleSet]] = {}
+    keys: list[tuple[str, str]] = []
+    problems: list[str] = []
+    for experiment in experiments:
+        identity = canonical(plain(experiment.dataset))
+        if identity not in loaded:
+            try:
+                sample_set = load_samples(experiment.dataset)
+            except ConfigError as error:
+                problems += error.problems
+                loaded[identity] = ("", SampleSet((), "", 0))
+                continue
+            name = experiment.dataset.name or experiment.dataset.kind
+            loaded[identity] = (f"{name}-{sample_set.content_hash[:8]}", sample_set)
+        key, sample_set = loaded[identity]
+        keys.append((key, sample_set.content_hash))
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    return keys, dict(loaded.values())
+
+
+def _check_shared(experiments: Sequence[Experiment]) -> None:
+    first = experiments[0]
+    problems = [
+        f"{key}: belongs to the run as a whole and cannot be swept; give it one value, or use another launcher "
+        f"(hydra/launcher=basic) for one run per value"
+        for key in SHARED
+        if any(getattr(e, key) != getattr(first, key) for e in experiments)
+    ]
+    limits: dict[str, object] = {}
+    for experiment in experiments:
+        if limits.setdefault(lane_key(experiment), experiment.limits) != experiment.limits:
+            problems.append(
+                f"limits: they hold per account and model for the whole run, but differ between cells of "
+                f"{experiment.model.name}; to sweep concurrency use load.concurrency"
+            )
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    seen: dict[str, Cell] = {}
+    problems = []
+    for cell in cells:
+        other = seen.setdefault(cell.cell_id, cell)
+        if other is not cell:
+            differing = [k for k in cell.params if cell.params[k] != other.params.get(k)]
+            problems.append(
+                f"cells {other.index} and {cell.index} ({cell.label}) mean the same"
+                + (f": {', '.join(differing[:5])} does not change what is measured" if differing else "")
+                + "; remove one of them from the sweep"
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _stages(cells: Sequence[Cell]) -> tuple[Stage, ...]:
+    """All cells together when they share one closed load; else each with the machine to itself."""
+    loads = {canonical(plain(cell.config.load)) for cell in cells}
+    load = cells[0].config.load
+    if len(loads) == 1 and not load.is_open and not load.isolate:
+        return (Stage(0, tuple(cells)),)
+    return tuple(Stage(i, (cell,)) for i, cell in enumerate(cells))
+
+
+def shard_of(requests: Iterator[Request], index: int, count: int) -> Iterator[Request]:
+    """The requests of one of ``count`` shards, dealt round-robin by planned order."""
+    if count == 1:
+        return requests
+    return (request for request in requests if request.order % count == index)
+
+
+def representatives(samples: Sequence[Sample], cost: Mapping[str, int]) -> tuple[Sample, ...]:
+    """One sample per shape of request (roles, tools, format), the longest of its kind: enough to check rules on."""
+    longest: dict[str, Sample] = {}
+    for sample in samples:
+        shape = canonical([[m.get("role") for m in sample.messages], sample.tools, sample.response_format])
+        held = longest.get(shape)
+        if held is None or cost[sample.sample_id] > cost[held.sample_id]:
+            longest[shape] = sample
+    return tuple(islice(longest.values(), 1000))
+
+
+def without_report(experiment: Experiment) -> Experiment:
+    """The experiment with nothing written after the run but the record (used by tests and probes)."""
+    off = replace(experiment.report, summary=False, markdown=False, plots=False)
+    return replace(experiment, report=off)
