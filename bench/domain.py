@@ -244,6 +244,7 @@ class Cell:
         swept: the keys of ``params`` that differ between the cells of this run.
         config: the full typed configuration (:class:`bench.config.Experiment`).
         dataset_key: which of the plan's sample sets the cell draws from.
+        dropped: body fields left out because the model does not take them.
     """
 
     cell_id: str
@@ -253,6 +254,7 @@ class Cell:
     swept: tuple[str, ...]
     config: Any
     dataset_key: str
+    dropped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

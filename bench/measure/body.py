@@ -22,7 +22,9 @@ PASSED_AS_THEY_ARE = (
 )
 
 
-def request_body(experiment: Experiment, sample: Sample, repeat: int = 0) -> JsonObject:
+def request_body(
+    experiment: Experiment, sample: Sample, repeat: int = 0, dropped: frozenset[str] = frozenset()
+) -> JsonObject:
     """The JSON object of one request. A field left ``None`` is not sent; ``n: 1`` is every server's default.
 
     A row's own ``tools`` and ``response_format`` hold unless the sampling sets them. With a seed, each repeat gets
@@ -47,7 +49,7 @@ def request_body(experiment: Experiment, sample: Sample, repeat: int = 0) -> Jso
         body["seed"] = sampling.seed + repeat
     body.update(_row_or_sampling(sampling, sample))
     body.update(sampling.extra)
-    return provider.adapt(body)
+    return provider.adapt({key: value for key, value in body.items() if key not in dropped} if dropped else body)
 
 
 def _row_or_sampling(sampling: Sampling, sample: Sample) -> Mapping[str, Any]:

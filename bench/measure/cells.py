@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.config import Experiment, plain
 from bench.domain import Cell
+from bench.measure.canonical import canonical, short_hash
+from bench.measure.check import Checked
 
 #: what says how long and how often, not what: it does not change a cell's meaning
 _EXTENT = ("requests", "duration_s", "warmup", "isolate", "max_concurrency")
@@ -16,27 +16,7 @@ _NOT_MEANING = ("api_key_env", "name", "verify_tls")
 _LABEL_NAMES = {"model.name": "model", "provider.name": "provider", "dataset.name": "dataset"}
 
 
-def canonical(value: Any) -> str:
-    """JSON text that is the same for the same meaning: sorted keys, no spaces, 1.0 written as 1."""
-    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _normal(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _normal(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_normal(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
-
-
-def short_hash(value: Any, length: int = 12) -> str:
-    """The first ``length`` hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-def cell_id(experiment: Experiment, dataset_hash: str) -> str:
+def cell_id(experiment: Experiment, dataset_hash: str, dropped: frozenset[str] = frozenset()) -> str:
     """A stable hash of all that can change an answer or a measurement.
 
     In: model name, provider (kind, address, body additions, simulator knobs), the content of the samples, the sampling
@@ -53,7 +33,7 @@ def cell_id(experiment: Experiment, dataset_hash: str) -> str:
             "dataset": dataset_hash,
             "sampling": sampling,
             "load": load,
-            "unsupported": experiment.unsupported.name,
+            "dropped": sorted(dropped - set(plain(experiment.sampling))),
         }
     )
 
@@ -67,22 +47,22 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def make_cells(experiments: Sequence[Experiment], keys: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
+def make_cells(checked: Sequence[Checked], keys: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
     """One cell per experiment; ``keys`` holds each experiment's ``(dataset key, dataset content hash)``."""
-    columns = [dict(flat(plain(experiment))) for experiment in experiments]
+    columns = [dict(flat(plain(one.experiment))) for one in checked]
     swept = _swept(columns)
-    ids = [cell_id(e, key[1]) for e, key in zip(experiments, keys, strict=True)]
     return tuple(
         Cell(
-            cell_id=ids[i],
+            cell_id=cell_id(one.experiment, keys[i][1], one.dropped),
             index=i,
             label=_label(columns[i], swept),
             params=columns[i],
             swept=swept,
-            config=experiment,
+            config=one.experiment,
             dataset_key=keys[i][0],
+            dropped=one.dropped,
         )
-        for i, experiment in enumerate(experiments)
+        for i, one in enumerate(checked)
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from random import Random
 
 from bench.config import Experiment, plain
-from bench.domain import Cell, ConfigError, Request, Sample
-from bench.measure.cells import canonical, make_cells, short_hash
+from bench.domain import Cell, ConfigError, Request
+from bench.measure.canonical import canonical, short_hash
+from bench.measure.cells import make_cells
+from bench.measure.check import check_experiments
 from bench.samples import SampleSet, load_samples
 
 #: settings of the run as a whole; they cannot differ between the cells of one run
@@ -36,13 +37,14 @@ class Plan:
 
     Attributes:
         samples: dataset key -> its samples.
-        first_order: stage index -> ``order`` of the stage's first request.
+        notes: what a person should know before the run: dropped parameters, warnings.
     """
 
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
     samples: Mapping[str, SampleSet]
     seed: int
+    notes: tuple[str, ...] = ()
 
     @property
     def experiment(self) -> Experiment:
@@ -170,9 +172,10 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
         raise ConfigError("the sweep has no cells: nothing to run")
     _check_shared(experiments)
     keys, sets = _load_sets(experiments)
-    cells = make_cells(experiments, keys)
-    _check_distinct(cells)
-    return Plan(cells=cells, stages=_stages(cells), samples=sets, seed=experiments[0].seed)
+    checked = check_experiments(experiments, [sets[key] for key, _ in keys])
+    cells, merged = _distinct(make_cells(checked, keys))
+    notes = tuple(dict.fromkeys(note for one in checked for note in one.notes)) + merged
+    return Plan(cells=cells, stages=_stages(cells), samples=sets, seed=experiments[0].seed, notes=notes)
 
 
 def _load_sets(experiments: Sequence[Experiment]) -> tuple[list[tuple[str, str]], dict[str, SampleSet]]:
@@ -207,30 +210,40 @@ def _check_shared(experiments: Sequence[Experiment]) -> None:
         if any(getattr(e, key) != getattr(first, key) for e in experiments)
     ]
     limits: dict[str, object] = {}
-    for experiment in experiments:
-        if limits.setdefault(lane_key(experiment), experiment.limits) != experiment.limits:
-            problems.append(
-                f"limits: they hold per account and model for the whole run, but differ between cells of "
-                f"{experiment.model.name}; to sweep concurrency use load.concurrency"
-            )
+    problems += [
+        f"limits: they hold per account and model for the whole run, but differ between cells of "
+        f"{experiment.model.name}; to sweep concurrency use load.concurrency"
+        for experiment in experiments
+        if limits.setdefault(lane_key(experiment), experiment.limits) != experiment.limits
+    ]
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
 
 
-def _check_distinct(cells: Sequence[Cell]) -> None:
+def _distinct(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """The cells without those that became equal to another by dropping unsupported parameters, and notes on them.
+
+    Raises:
+        ConfigError: two cells mean the same although nothing was dropped.
+    """
     seen: dict[str, Cell] = {}
-    problems = []
+    problems, notes = [], []
     for cell in cells:
         other = seen.setdefault(cell.cell_id, cell)
-        if other is not cell:
-            differing = [k for k in cell.params if cell.params[k] != other.params.get(k)]
-            problems.append(
-                f"cells {other.index} and {cell.index} ({cell.label}) mean the same"
-                + (f": {', '.join(differing[:5])} does not change what is measured" if differing else "")
-                + "; remove one of them from the sweep"
-            )
+        if other is cell:
+            continue
+        if cell.dropped or other.dropped:
+            notes.append(f"cell {cell.index} ({cell.label}) asks the same as cell {other.index}; it is asked once")
+            continue
+        differing = [k for k in cell.params if cell.params[k] != other.params.get(k)]
+        problems.append(
+            f"cells {other.index} and {cell.index} ({cell.label}) mean the same"
+            + (f": {', '.join(differing[:5])} does not change what is measured" if differing else "")
+            + "; remove one of them from the sweep"
+        )
     if problems:
         raise ConfigError(*problems)
+    return tuple(seen.values()), tuple(notes)
 
 
 def _stages(cells: Sequence[Cell]) -> tuple[Stage, ...]:
@@ -240,27 +253,3 @@ def _stages(cells: Sequence[Cell]) -> tuple[Stage, ...]:
     if len(loads) == 1 and not load.is_open and not load.isolate:
         return (Stage(0, tuple(cells)),)
     return tuple(Stage(i, (cell,)) for i, cell in enumerate(cells))
-
-
-def shard_of(requests: Iterator[Request], index: int, count: int) -> Iterator[Request]:
-    """The requests of one of ``count`` shards, dealt round-robin by planned order."""
-    if count == 1:
-        return requests
-    return (request for request in requests if request.order % count == index)
-
-
-def representatives(samples: Sequence[Sample], cost: Mapping[str, int]) -> tuple[Sample, ...]:
-    """One sample per shape of request (roles, tools, format), the longest of its kind: enough to check rules on."""
-    longest: dict[str, Sample] = {}
-    for sample in samples:
-        shape = canonical([[m.get("role") for m in sample.messages], sample.tools, sample.response_format])
-        held = longest.get(shape)
-        if held is None or cost[sample.sample_id] > cost[held.sample_id]:
-            longest[shape] = sample
-    return tuple(islice(longest.values(), 1000))
-
-
-def without_report(experiment: Experiment) -> Experiment:
-    """The experiment with nothing written after the run but the record (used by tests and probes)."""
-    off = replace(experiment.report, summary=False, markdown=False, plots=False)
-    return replace(experiment, report=off)

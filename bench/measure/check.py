@@ -1,0 +1,89 @@
+"""The last look before anything is sent: every cell's requests against the parameter rules, all breaches at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from bench.config import Experiment, Sampling, Unsupported
+from bench.domain import ConfigError, Sample
+from bench.measure.body import request_body
+from bench.measure.canonical import canonical
+from bench.rules import EVERYWHERE_RULES, RULES, check_cell, drop_unsupported, estimate_tokens
+from bench.samples import SampleSet
+
+_SAMPLING_FIELDS = frozenset(f.name for f in fields(Sampling))
+#: sampling fields without a "not sent" value: those are left out of the body by name only
+_ALWAYS_SET = frozenset({"n", "stream", "extra"})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An experiment as it will be sent.
+
+    Attributes:
+        dropped: names of body fields that are left out because the model does not take them.
+        notes: one sentence per dropped field and per warning.
+    """
+
+    experiment: Experiment
+    dropped: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def check_experiments(experiments: Sequence[Experiment], sets: Sequence[SampleSet]) -> list[Checked]:
+    """Judge one request per shape and cell; ``sets[i]`` holds the samples of ``experiments[i]``.
+
+    Raises:
+        ConfigError: one sentence per broken rule, naming model, field, value and rule; all cells at once.
+    """
+    shapes: dict[int, tuple[Sample, ...]] = {}
+    problems: dict[str, None] = {}
+    checked = []
+    for experiment, sample_set in zip(experiments, sets, strict=True):
+        samples = shapes.get(id(sample_set))
+        if samples is None:
+            samples = shapes[id(sample_set)] = representatives(sample_set.samples)
+        one, errors = _check(experiment, samples)
+        checked.append(one)
+        problems.update(dict.fromkeys(errors))
+    if problems:
+        raise ConfigError(*problems)
+    return checked
+
+
+def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, list[str]]:
+    rules = RULES if experiment.provider.enforces_page_rules else EVERYWHERE_RULES
+    errors: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    dropped: set[str] = set()
+    for sample in samples:
+        body: Mapping[str, object] = request_body(experiment, sample)
+        if experiment.unsupported is Unsupported.drop and experiment.provider.enforces_page_rules:
+            kept, said = drop_unsupported(body, experiment.model)
+            dropped |= body.keys() - kept.keys()
+            notes.update(dict.fromkeys(said))
+            body = kept
+        found = check_cell(
+            body,
+            experiment.model,
+            prompt_tokens=estimate_tokens(sample.messages),
+            rules=rules,
+            place=sample.place,
+        )
+        errors.update(dict.fromkeys(found.errors))
+        notes.update(dict.fromkeys(found.warnings))
+    unset = dict.fromkeys(dropped & _SAMPLING_FIELDS - _ALWAYS_SET)
+    sent = replace(experiment, sampling=replace(experiment.sampling, **unset)) if unset else experiment
+    return Checked(sent, frozenset(dropped), tuple(notes)), list(errors)
+
+
+def representatives(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """One sample per shape of request (roles, tools, format), the longest of its kind: enough to check rules on."""
+    longest: dict[str, tuple[int, Sample]] = {}
+    for sample in samples:
+        shape = canonical([[m.get("role") for m in sample.messages], sample.tools, sample.response_format])
+        length = estimate_tokens(sample.messages)
+        if shape not in longest or length > longest[shape][0]:
+            longest[shape] = (length, sample)
+    return tuple(sample for _, sample in longest.values())

@@ -1,0 +1,239 @@
+"""The dispatcher: due requests in, finished exchanges out.
+
+One loop per lane (an account's model) starts requests in planned order, each when it is due and has its permits; the
+latency clock of a request starts only then. A closed load is the same loop with everything due at once and a bound on
+how many are in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from bench.config import Experiment
+from bench.domain import Answer, Attempt, Cell, ErrorKind, Exchange, Failure, Outcome, Reply, Request, Timeline
+from bench.measure.body import request_body
+from bench.measure.budget import BudgetLedger, Reservation
+from bench.measure.lag import LagMeter
+from bench.measure.limits import AccountLimits, Permit
+from bench.measure.retry import backoff_s, is_retryable
+from bench.rules import estimate_tokens
+
+#: tokens reserved per choice where a request sets no ``max_tokens``
+ASSUMED_COMPLETION_TOKENS = 1024
+#: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
+CLOSED_RETRIES = 3
+
+
+class Sender(Protocol):
+    """What sends one body: a transport, or a double of it."""
+
+    async def send(
+        self, body: bytes, *, stream: bool, due_ns: int, permit_ns: int, on_sent: Callable[[], None] | None = None
+    ) -> Answer:
+        """One HTTP attempt; failures of the world come back as values."""
+
+
+@dataclass
+class Lane:
+    """One account's model: its requests in order, who sends them and what holds them back."""
+
+    key: str
+    requests: Iterator[Request]
+    senders: Mapping[str, Sender]
+    limits: AccountLimits
+
+
+@dataclass
+class Run:
+    """What the lanes of a stage share.
+
+    Attributes:
+        slots: bounds the requests in flight (closed loads, ``max_concurrency``); ``None`` for no bound.
+        sink: takes each finished exchange at once.
+        stop: set once nothing more is to be sent.
+        start_ns: when the stage's clock started; due times count from it.
+    """
+
+    slots: asyncio.Semaphore | None
+    ledger: BudgetLedger
+    sink: Callable[[Exchange], None]
+    lag: LagMeter
+    stop: asyncio.Event
+    start_ns: int
+    random: Random
+    clock: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+async def run_lane(lane: Lane, run: Run) -> None:
+    """Start every request of the lane in order; returns when all of them were started (not finished).
+
+    Requests that a budget no longer covers become ``not_sent`` rows.
+    """
+    for request in lane.requests:
+        if run.stop.is_set():
+            return
+        if not await _wait_until(run, run.start_ns + request.due_ns):
+            return
+        tokens, cost = reserve_estimate(request)
+        reservation = await _reserve(run, tokens, cost)
+        if reservation is None:
+            if run.stop.is_set():
+                return
+            run.sink(not_sent(request, run, ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up"))
+            continue
+        # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
+        permit = await lane.limits.permit(tokens)
+        if run.slots is not None:
+            await run.slots.acquire()
+        task = asyncio.ensure_future(_exchange(lane, run, request, reservation, permit))
+        run.in_flight.add(task)
+        task.add_done_callback(run.in_flight.discard)
+        # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
+        await asyncio.sleep(0)
+
+
+async def _wait_until(run: Run, due_ns: int) -> bool:
+    """Sleep until a due time, waking for a stop. False when the run stopped first."""
+    while (left_s := (due_ns - run.clock()) / 1e9) > 0:
+        if run.stop.is_set():
+            return False
+        await run.sleep(min(left_s, 0.2))
+    return not run.stop.is_set()
+
+
+async def _reserve(run: Run, tokens: int, cost: float | None) -> Reservation | None:
+    """Reserve budget; waits while requests in flight may yet give some back."""
+    while True:
+        reservation = run.ledger.reserve(tokens, cost)
+        if reservation is not None or run.stop.is_set():
+            return reservation
+        if not (run.in_flight and run.ledger.could_fit_later(tokens, cost)):
+            return None
+        await asyncio.wait(run.in_flight, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+
+
+def reserve_estimate(request: Request) -> tuple[int, float | None]:
+    """Most tokens and money a request can take: prompt estimate + ``max_tokens`` (and thinking budget) x n."""
+    config: Experiment = request.cell.config
+    sampling, price = config.sampling, config.model.price
+    prompt = estimate_tokens(request.sample.messages)
+    completion = (sampling.max_tokens or ASSUMED_COMPLETION_TOKENS) + (sampling.thinking_budget or 0)
+    completion *= sampling.n
+    if price.input_per_mtok is None or price.output_per_mtok is None:
+        return prompt + completion, None
+    return prompt + completion, (prompt * price.input_per_mtok + completion * price.output_per_mtok) / 1e6
+
+
+async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
+    """One planned request to its terminal outcome; emits exactly one exchange, ``cancelled`` when it is interrupted."""
+    attempts: list[Attempt] = []
+    exchange = _cancelled(request, run, attempts)
+    try:
+        exchange = await _attempts(lane, run, request, permit, attempts)
+    except asyncio.CancelledError:
+        exchange = _cancelled(request, run, attempts)
+        raise
+    finally:
+        sent = any(attempt.sent_ns is not None for attempt in exchange.attempts)
+        run.ledger.settle(reservation, spent_tokens(exchange.reply) if sent else 0, exchange.cost if sent else 0.0)
+        run.sink(exchange)
+
+
+async def _attempts(lane: Lane, run: Run, request: Request, permit: Permit, attempts: list[Attempt]) -> Exchange:
+    """Attempts until one is final. Holds a permit and a slot while sending, neither while it backs off."""
+    config: Experiment = request.cell.config
+    body = msgspec.json.encode(request_body(config, request.sample, request.repeat, request.cell.dropped))
+    sender = lane.senders[request.cell.cell_id]
+    due_ns = run.start_ns + request.due_ns
+    first_permit_ns = run.clock()
+    waited_s = 0.0
+    while True:
+        answer: Answer | None = None
+        permit_ns = run.clock()
+        try:
+            answer = await sender.send(body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns)
+        finally:
+            _give_back(run, permit, answer)
+        number = len(attempts) + 1
+        mark = answer.timeline
+        attempts.append(Attempt(number, mark.sent_ns, mark.end_ns, answer.status, answer.failure, int(waited_s * 1e9)))
+        again = answer.failure is not None and is_retryable(answer.failure, answer.outcome, number)
+        if not again or number > allowed_retries(config) or answer.failure is None:
+            return _finished(request, run, answer, attempts, first_permit_ns)
+        waited_s = backoff_s(number, answer.failure, config.limits.backoff_s, run.random)
+        await lane.limits.back_off(waited_s)
+        if run.stop.is_set():
+            return _cancelled(request, run, attempts)
+        permit = await lane.limits.permit(reserve_estimate(request)[0])
+        if run.slots is not None:
+            await run.slots.acquire()
+
+
+def _give_back(run: Run, permit: Permit, answer: Answer | None) -> None:
+    if answer is not None:
+        permit.on_result(answer.status, answer.failure)
+        permit.settle(spent_tokens(answer.reply))
+    permit.release()
+    if run.slots is not None:
+        run.slots.release()
+
+
+def spent_tokens(reply: Reply | None) -> int | None:
+    """Prompt and completion tokens as the server counted them; ``None`` when it did not."""
+    usage = reply.usage if reply else None
+    return None if usage is None else (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+
+
+def allowed_retries(config: Experiment) -> int:
+    """Further attempts after the first."""
+    if config.limits.retries is not None:
+        return config.limits.retries
+    return 0 if config.load.is_open else CLOSED_RETRIES
+
+
+def _finished(request: Request, run: Run, answer: Answer, attempts: list[Attempt], permit_ns: int) -> Exchange:
+    cost, currency = cost_of(request.cell, answer.reply)
+    lag = run.lag.worst_since(permit_ns)
+    return Exchange(
+        request=request,
+        outcome=answer.outcome,
+        timeline=replace(answer.timeline, permit_ns=permit_ns, loop_lag_ns=lag),
+        reply=answer.reply,
+        failure=answer.failure,
+        status=answer.status,
+        attempts=tuple(attempts),
+        bytes_in=answer.bytes_in,
+        trace_id=answer.trace_id,
+        cost=cost,
+        currency=currency,
+    )
+
+
+def cost_of(cell: Cell, reply: Reply | None) -> tuple[float | None, str | None]:
+    """Cost by the model preset's dated price; ``None`` without a price or without usage."""
+    price = cell.config.model.price
+    usage = reply.usage if reply else None
+    if usage is None or price.input_per_mtok is None or price.output_per_mtok is None:
+        return None, None
+    spent = (usage.prompt_tokens or 0) * price.input_per_mtok + (usage.completion_tokens or 0) * price.output_per_mtok
+    return spent / 1e6, price.currency
+
+
+def not_sent(request: Request, run: Run, kind: ErrorKind, detail: str) -> Exchange:
+    """The row of a planned request that was never sent."""
+    timeline = Timeline(due_ns=run.start_ns + request.due_ns)
+    return Exchange(request, Outcome.NOT_SENT, timeline, failure=Failure(kind, detail))
+
+
+def _cancelled(request: Request, run: Run, attempts: list[Attempt]) -> Exchange:
+    timeline = Timeline(due_ns=run.start_ns + request.due_ns)
+    failure = Failure(ErrorKind.CANCELLED, "interrupted while in flight")
+    return Exchange(request, Outcome.CANCELLED, timeline, failure=failure, attempts=tuple(attempts))
