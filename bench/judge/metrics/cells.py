@@ -1,0 +1,256 @@
+"""Per-cell figures: columns of the summary, each declared once with its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bench.judge.intervals import Estimate, quantile, score_mean, wilson
+from bench.judge.metrics.requests import NS_PER_S, REQUEST_METRICS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CellMetric:
+    """A figure per cell; ``interval`` tells whether it has ends and can be withheld."""
+
+    name: str
+    unit: str
+    definition: str
+    of: Callable[[CellRows], Estimate]
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class CellRows:
+    """The measured (not warm-up) rows of one cell.
+
+    Attributes:
+        requests: one row per planned request with the derived columns.
+        scores: one row per scored choice of served requests, with ``sample_id``; empty where nothing was scored.
+        gaps_ms: pauses between consecutive events, pooled over the choices of served requests.
+        replies: one row per choice of served requests, with ``finish_reason``.
+    """
+
+    requests: pd.DataFrame
+    scores: pd.DataFrame
+    gaps_ms: NDArray[np.float64]
+    replies: pd.DataFrame
+
+    @cached_property
+    def served(self) -> pd.DataFrame:
+        """Rows of requests whose outcome is ``ok``."""
+        return self.requests[self.requests["outcome"] == "ok"]
+
+    @cached_property
+    def failed(self) -> int:
+        """Requests that were tried and failed: what counts as infinitely slow. Unsent and cancelled ones do not."""
+        return int(self.requests["outcome"].isin(["failed", "truncated"]).sum())
+
+    @cached_property
+    def window_s(self) -> float | None:
+        """Seconds from the first send to the last end; ``None`` when nothing was sent."""
+        seconds = (self.requests["end_ns"].max() - self.requests["sent_ns"].min()) / NS_PER_S
+        return float(seconds) if seconds > 0 else None
+
+
+def quantile_of(values: pd.Series[Any], q: float, failed: int = 0) -> Estimate:
+    """Quantile of the values that are not null, and of ``failed`` more that count as infinitely slow."""
+    import numpy as np
+
+    known = np.sort(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    known = known[~np.isnan(known)]
+    if known.size == 0:
+        return Estimate(None)
+    return quantile(np.concatenate([known, np.full(failed, np.inf)]) if failed else known, q)
+
+
+def accuracy(cell: CellRows) -> Estimate:
+    """Mean score with the question as unit; see :func:`bench.judge.intervals.score_mean`."""
+    scores = cell.scores
+    if scores.empty:
+        return Estimate(None)
+    per_question = scores.groupby("sample_id", observed=True)["value"].agg(["mean", "size"])
+    binary = bool(scores["value"].isin([0.0, 1.0]).all() and (per_question["size"] == 1).all())
+    return score_mean(per_question["mean"].to_numpy(dtype="float64"), binary)
+
+
+def _answered_accuracy(cell: CellRows) -> Estimate:
+    answered = cell.scores[cell.scores["label"].isin(["correct", "wrong", "partial"])]
+    return accuracy(replace(cell, scores=answered))
+
+
+def _count(number: Any) -> Estimate:
+    return Estimate(float(number), n=int(number))
+
+
+def _outcomes(cell: CellRows, *outcomes: str) -> Estimate:
+    return _count(cell.requests["outcome"].isin(outcomes).sum())
+
+
+def _labels(cell: CellRows, label: str) -> Estimate:
+    return Estimate(None) if cell.scores.empty else _count((cell.scores["label"] == label).sum())
+
+
+def _cut_by_length(cell: CellRows) -> Estimate:
+    return Estimate(None) if cell.replies.empty else _count((cell.replies["finish_reason"] == "length").sum())
+
+
+def _total(column: str, served_only: bool = False) -> Callable[[CellRows], Estimate]:
+    def total(cell: CellRows) -> Estimate:
+        known = (cell.served if served_only else cell.requests)[column].dropna()
+        return Estimate(float(known.sum()) if len(known) else None, n=len(known))
+
+    return total
+
+
+def _per_second(total: Callable[[CellRows], Estimate]) -> Callable[[CellRows], Estimate]:
+    def rate(cell: CellRows) -> Estimate:
+        amount = total(cell)
+        if amount.value is None or cell.window_s is None:
+            return Estimate(None)
+        return Estimate(amount.value / cell.window_s, n=amount.n)
+
+    return rate
+
+
+def _gap_quantile(q: float) -> Callable[[CellRows], Estimate]:
+    def pooled(cell: CellRows) -> Estimate:
+        import numpy as np
+
+        gaps = cell.gaps_ms
+        if gaps.size == 0:
+            return Estimate(None)
+        return Estimate(float(np.quantile(gaps, q, method="inverted_cdf")), n=int(gaps.size))
+
+    return pooled
+
+
+_QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
+
+
+def _quantile_metrics(column: str, with_failures: bool) -> list[CellMetric]:
+    """p50 to p99 of a request metric over served requests, and over all with a failure as infinitely slow."""
+    source = next(metric for metric in REQUEST_METRICS if metric.name == column)
+    stem, unit = (column[:-3], "_ms") if column.endswith("_ms") else (column, "")
+    found = []
+    for q, name in _QUANTILES:
+
+        def served(cell: CellRows, q: float = q) -> Estimate:
+            return quantile_of(cell.served[column], q)
+
+        def every(cell: CellRows, q: float = q) -> Estimate:
+            return quantile_of(cell.served[column], q, cell.failed)
+
+        text = f"{name} of `{column}` over served requests, nearest rank."
+        found.append(CellMetric(f"{stem}_{name}{unit}", source.unit, text, served, interval=True))
+        if with_failures:
+            text = f"{name} of `{column}` over served and failed requests, a failure counted as infinitely slow."
+            found.append(CellMetric(f"{stem}_{name}_all{unit}", source.unit, text, every, interval=True))
+    return found
+
+
+CELL_METRICS: tuple[CellMetric, ...] = (
+    CellMetric("planned", "requests", "Planned requests, warm-up left out.", lambda cell: _count(len(cell.requests))),
+    CellMetric("ok", "requests", "Requests served: outcome `ok`.", lambda cell: _outcomes(cell, "ok")),
+    CellMetric(
+        "failure_rate",
+        "share",
+        "Requests that are not `ok`, over planned ones; Wilson's 95% interval.",
+        lambda cell: wilson(float((cell.requests["outcome"] != "ok").sum()), len(cell.requests)),
+        interval=True,
+    ),
+    CellMetric(
+        "truncated",
+        "requests",
+        "Streams that ended with neither a finish reason nor `[DONE]`; they count as failures.",
+        lambda cell: _outcomes(cell, "truncated"),
+    ),
+    CellMetric(
+        "not_sent",
+        "requests",
+        "Planned requests that were never answered because the run stopped first (interrupted, budget, model offline).",
+        lambda cell: _outcomes(cell, "not_sent", "cancelled"),
+    ),
+    CellMetric(
+        "retried",
+        "requests",
+        "Requests of more than one HTTP attempt.",
+        lambda c: _count((c.requests.attempts > 1).sum()),
+    ),
+    CellMetric(
+        "cut_by_length",
+        "replies",
+        "Replies that stopped at the token limit (finish reason `length`).",
+        _cut_by_length,
+    ),
+    CellMetric(
+        "accuracy",
+        "share",
+        "Mean score over questions. The question is the unit: its repeats and choices are averaged first. 95% "
+        "interval: Wilson's for one right-or-wrong reply per question, else Student's t over questions. Unparsed, "
+        "refused and truncated replies score 0; failed requests and replies without a target are left out.",
+        accuracy,
+        interval=True,
+    ),
+    CellMetric(
+        "answered_accuracy",
+        "share",
+        "The same over replies labelled `correct`, `wrong` or `partial` only.",
+        _answered_accuracy,
+        interval=True,
+    ),
+    CellMetric("questions", "questions", "Questions with a score.", lambda c: _count(c.scores["sample_id"].nunique())),
+    CellMetric("scored", "replies", "Replies with a score.", lambda cell: _count(len(cell.scores))),
+    CellMetric(
+        "unparsed", "replies", "Replies in which the scorer found no answer.", lambda cell: _labels(cell, "unparsed")
+    ),
+    CellMetric("refused", "replies", "Replies that decline to answer.", lambda cell: _labels(cell, "refused")),
+    *_quantile_metrics("ttft_ms", with_failures=True),
+    *_quantile_metrics("ttfa_ms", with_failures=False),
+    *_quantile_metrics("e2e_ms", with_failures=True),
+    *_quantile_metrics("due_ttft_ms", with_failures=True),
+    *_quantile_metrics("due_e2e_ms", with_failures=True),
+    *_quantile_metrics("tpot_ms", with_failures=False),
+    *_quantile_metrics("queue_ms", with_failures=False),
+    *_quantile_metrics("send_lag_ms", with_failures=False),
+    *_quantile_metrics("output_tok_per_s", with_failures=False),
+    *(
+        CellMetric(
+            f"gap_{name}_ms",
+            "ms",
+            f"{name} of the pauses between consecutive events of one choice, all pauses pooled (so no interval).",
+            _gap_quantile(q),
+        )
+        for q, name in _QUANTILES
+    ),
+    CellMetric(
+        "throughput_tok_per_s",
+        "tokens/s",
+        "Completion tokens of served requests over the cell's window (first send to last end).",
+        _per_second(_total("completion_tokens", served_only=True)),
+    ),
+    CellMetric(
+        "throughput_req_per_s",
+        "requests/s",
+        "Served requests over the cell's window.",
+        _per_second(lambda cell: _outcomes(cell, "ok")),
+    ),
+    CellMetric("prompt_tokens", "tokens", "Prompt tokens, as the server counted them.", _total("prompt_tokens")),
+    CellMetric("completion_tokens", "tokens", "Completion tokens, likewise.", _total("completion_tokens")),
+    CellMetric(
+        "reasoning_tokens", "tokens", "Reasoning tokens among them, where reported.", _total("reasoning_tokens")
+    ),
+    CellMetric(
+        "cost",
+        "currency",
+        "Sum over requests with a price and usage, by the dated list price of the model; warm-up left out.",
+        _total("cost"),
+    ),
+)

@@ -1,0 +1,96 @@
+"""Per-request figures: raw columns of ``requests.parquet`` to derived columns, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NS_PER_MS = 1e6
+NS_PER_S = 1e9
+
+
+@dataclass(frozen=True)
+class RequestMetric:
+    """A column derived per request; ``of`` maps the raw columns to it, null where undefined."""
+
+    name: str
+    unit: str
+    definition: str
+    of: Callable[[pd.DataFrame], pd.Series[Any]]
+
+
+def _first_event_ns(rows: pd.DataFrame) -> pd.Series[Any]:
+    return rows[["first_reasoning_ns", "first_answer_ns"]].min(axis=1)
+
+
+def _span(rows: pd.DataFrame, start: str, end: str) -> pd.Series[Any]:
+    return (rows[end] - rows[start]) / NS_PER_MS
+
+
+def _tpot(rows: pd.DataFrame) -> pd.Series[Any]:
+    tokens = rows["completion_tokens"]
+    pauses = (tokens - 1).where((tokens >= 2) & (rows["n"] <= 1))
+    return (rows["last_token_ns"] - _first_event_ns(rows)) / NS_PER_MS / pauses
+
+
+REQUEST_METRICS: tuple[RequestMetric, ...] = (
+    RequestMetric(
+        "ttft_ms",
+        "ms",
+        "Time to first token: first event (reasoning or answer) minus send. Streamed requests only.",
+        lambda rows: (_first_event_ns(rows) - rows["sent_ns"]) / NS_PER_MS,
+    ),
+    RequestMetric(
+        "ttfa_ms",
+        "ms",
+        "Time to first answer: first answer event (text or tool call) minus send; later than TTFT if it reasons.",
+        lambda rows: _span(rows, "sent_ns", "first_answer_ns"),
+    ),
+    RequestMetric(
+        "e2e_ms",
+        "ms",
+        "End to end: end of the body minus send, streamed or not.",
+        lambda rows: _span(rows, "sent_ns", "end_ns"),
+    ),
+    RequestMetric(
+        "due_ttft_ms",
+        "ms",
+        "First event minus the time the request was due: what a user who arrived on time saw.",
+        lambda rows: (_first_event_ns(rows) - rows["due_ns"]) / NS_PER_MS,
+    ),
+    RequestMetric(
+        "due_e2e_ms",
+        "ms",
+        "End of the body minus the time the request was due.",
+        lambda rows: _span(rows, "due_ns", "end_ns"),
+    ),
+    RequestMetric(
+        "tpot_ms",
+        "ms",
+        "Time per output token: (last event - first event) / (completion tokens - 1), tokens from the server's usage. "
+        "Undefined without usage, below 2 tokens, and for n > 1.",
+        _tpot,
+    ),
+    RequestMetric(
+        "queue_ms",
+        "ms",
+        "Permit minus due: waiting for concurrency, rate or budget.",
+        lambda rows: _span(rows, "due_ns", "permit_ns"),
+    ),
+    RequestMetric(
+        "send_lag_ms",
+        "ms",
+        "Send minus permit: the client's own lateness.",
+        lambda rows: _span(rows, "permit_ns", "sent_ns"),
+    ),
+    RequestMetric(
+        "output_tok_per_s",
+        "tokens/s",
+        "Completion tokens of one request over its end-to-end time.",
+        lambda rows: rows["completion_tokens"] / (rows["end_ns"] - rows["sent_ns"]).where(lambda ns: ns > 0) * NS_PER_S,
+    ),
+)

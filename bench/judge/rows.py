@@ -1,0 +1,218 @@
+"""Run folder to tidy pandas frames: raw facts in, derived columns out, null where undefined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.domain import ConfigError
+from bench.judge.metrics import REQUEST_METRICS, CellRows
+from bench.judge.metrics.requests import NS_PER_MS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path / f"{table}.parquet", columns=list(columns) if columns else None)
+
+
+def iter_batches(path: Path, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    yield from read_table(path, table, columns).to_batches()
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    import json
+
+    if not (path / "run.json").exists():
+        raise ConfigError(f"{path}: not a run folder: there is no run.json")
+    return json.loads((path / "run.json").read_text())  # type: ignore[no-any-return]
+
+
+IDENTITY = ("request_id", "cell_id", "sample_id", "repeat", "provider", "model", "stream", "n", "cached", "warmup")
+CLIENT_MARKS = ("due_ns", "permit_ns", "sent_ns", "end_ns")
+REPLY_MARKS = ("first_reasoning_ns", "first_answer_ns", "last_token_ns")
+OUTCOME = ("outcome", "error_kind", "error_detail", "attempts")
+AMOUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "cost")
+REQUEST_COLUMNS = (*IDENTITY, *CLIENT_MARKS, *REPLY_MARKS, *OUTCOME, *AMOUNTS, "currency")
+NUMBERS = (*CLIENT_MARKS, *REPLY_MARKS, *AMOUNTS, "n", "attempts")
+STRICT_ZERO = ("unparsed", "refused", "truncated")
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """What ``run.json`` says of one cell: identity, swept parameters, plain config."""
+
+    cell_id: str
+    index: int
+    label: str
+    swept: tuple[str, ...]
+    params: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests were due by the clock, so that latency from the due time is the headline."""
+        return str((self.config.get("load") or {}).get("kind", "closed")) != "closed"
+
+    @property
+    def scorer(self) -> str | None:
+        """Kind of the scorer that the cell is configured with."""
+        return (self.config.get("scorer") or {}).get("kind")
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """One recorded run, read on demand.
+
+    Attributes:
+        path: the run folder.
+        header: ``run.json`` as it is.
+        cells: in sweep order.
+    """
+
+    path: Path
+    header: Mapping[str, Any]
+    cells: tuple[CellInfo, ...]
+
+    @cached_property
+    def every_request(self) -> pd.DataFrame:
+        """All rows, warm-up included, with the derived columns."""
+        return derive(_frame(read_table(self.path, "requests", columns=REQUEST_COLUMNS)))
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """The rows that figures stand on: warm-up left out."""
+        rows = self.every_request
+        return rows[~rows["warmup"].astype(bool)].reset_index(drop=True)
+
+    @cached_property
+    def replies(self) -> pd.DataFrame:
+        """One row per choice of served requests: ``request_id choice finish_reason cell_id sample_id repeat``."""
+        table = self._optional("choices", ["request_id", "choice", "finish_reason"])
+        return self._of_served(_frame(table), ["cell_id", "sample_id", "repeat"])
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One row per choice of served requests and scorer, unscored ones left out.
+
+        Unparsed, refused and truncated replies without a value count 0.
+        """
+        columns = ["request_id", "choice", "scorer", "value", "label"]
+        rows = self._of_served(_frame(self._optional("scores", columns)), ["cell_id", "sample_id", "repeat"])
+        value = rows["value"].astype("float64")
+        rows["value"] = value.mask(value.isna() & rows["label"].isin(STRICT_ZERO), 0.0)
+        return rows[rows["value"].notna() & (rows["label"] != "unscored")].reset_index(drop=True)
+
+    @cached_property
+    def gaps_ms(self) -> Mapping[str, NDArray[np.float64]]:
+        """Every pause between consecutive events of one choice, pooled per ``cell_id``; served requests only."""
+        import numpy as np
+        import pandas as pd
+
+        cell_of = self.requests.loc[self.requests["outcome"] == "ok"].set_index("request_id")["cell_id"]
+        pooled: dict[str, list[NDArray[Any]]] = {}
+        for batch in self._batches("choices", ["request_id", "event_ns"]):
+            gaps, lengths = pauses(batch.column("event_ns"))
+            cell_ids = cell_of.reindex(batch.column("request_id").to_pandas()).to_numpy(dtype=object)
+            owner = pd.Series(np.repeat(cell_ids, lengths), dtype=object)
+            for cell_id, part in pd.Series(gaps).groupby(owner, sort=False):
+                pooled.setdefault(str(cell_id), []).append(part.to_numpy())
+        return {cell_id: np.concatenate(parts) for cell_id, parts in pooled.items()}
+
+    def scorers_of(self, cell: CellInfo) -> list[str]:
+        """Scorers that judged a cell, its configured one first."""
+        found = self.scores.loc[self.scores["cell_id"] == cell.cell_id, "scorer"].unique()
+        return sorted((str(name) for name in found), key=lambda name: (name != cell.scorer, name))
+
+    def scores_of(self, cell: CellInfo) -> pd.DataFrame:
+        """Scores of one cell by its first scorer: never two scorers' verdicts in one mean."""
+        scorers = self.scorers_of(cell)
+        mine = self.scores["cell_id"] == cell.cell_id
+        return self.scores[mine & (self.scores["scorer"] == scorers[0])] if scorers else self.scores.iloc[:0]
+
+    def rows_of(self, cell: CellInfo) -> CellRows:
+        """Everything that the figures of one cell need."""
+        import numpy as np
+
+        return CellRows(
+            requests=self.requests[self.requests["cell_id"] == cell.cell_id],
+            scores=self.scores_of(cell),
+            gaps_ms=self.gaps_ms.get(cell.cell_id, np.empty(0)),
+            replies=self.replies[self.replies["cell_id"] == cell.cell_id],
+        )
+
+    def _optional(self, table: str, columns: Sequence[str]) -> pa.Table:
+        import pyarrow as pa
+
+        if not (self.path / f"{table}.parquet").exists():
+            return pa.table({name: pa.array([], pa.null()) for name in columns})
+        return read_table(self.path, table, columns=columns)
+
+    def _batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if (self.path / f"{table}.parquet").exists():
+            yield from iter_batches(self.path, table, columns=columns)
+
+    def _of_served(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        served = self.requests.loc[self.requests["outcome"] == "ok", ["request_id", *columns]]
+        return rows.astype({"request_id": served["request_id"].dtype}).merge(served, on="request_id", how="inner")
+
+
+def read_run(path: Path) -> RunRows:
+    """Open a run folder; tables are read when they are first used.
+
+    Raises:
+        ConfigError: the folder holds no recorded run.
+    """
+    header = read_header(path)
+    if not (path / "requests.parquet").exists():
+        raise ConfigError(
+            f"{path}: there is no requests.parquet; if the run was interrupted, `bench resume` finishes it"
+        )
+    cells = [
+        CellInfo(
+            cell_id=str(cell["cell_id"]),
+            index=int(cell["index"]),
+            label=str(cell["label"]),
+            swept=tuple(cell.get("swept") or ()),
+            params=dict(cell.get("params") or {}),
+            config=dict(cell.get("config") or {}),
+        )
+        for cell in header.get("cells", [])
+    ]
+    return RunRows(path, header, tuple(sorted(cells, key=lambda cell: cell.index)))
+
+
+def derive(requests: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every column of ``REQUEST_METRICS``; null for replies from the cache, which measured nothing."""
+    columns = {metric.name: metric.of(requests).astype("float64") for metric in REQUEST_METRICS}
+    derived = requests.assign(**columns)
+    names = list(columns)
+    derived[names] = derived[names].mask(requests["cached"].astype(bool))
+    return derived
+
+
+def pauses(event_ns: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pauses in ms between neighbours inside each list of event times, and how many pauses each list has."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(event_ns).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    flat = pc.list_flatten(event_ns).to_numpy(zero_copy_only=False).astype(np.int64)
+    steps = np.diff(flat) / NS_PER_MS
+    crossing = np.cumsum(lengths[lengths > 0])[:-1] - 1
+    return np.delete(steps, crossing), np.maximum(lengths - 1, 0)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """A frame in which numbers are float64 with NaN for null: exact below 2**53 ns, 104 days after the run's origin."""
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.astype({name: "float64" for name in NUMBERS if name in frame.columns})
