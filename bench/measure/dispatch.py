@@ -26,6 +26,8 @@ from bench.rules import estimate_tokens
 
 #: tokens reserved per choice where a request sets no ``max_tokens``
 ASSUMED_COMPLETION_TOKENS = 1024
+#: a reply with such a status has generated nothing
+HTTP_ERROR = 400
 #: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
 CLOSED_RETRIES = 3
 
@@ -83,10 +85,8 @@ async def run_lane(lane: Lane, run: Run) -> None:
         if not await _wait_until(run, run.start_ns + request.due_ns):
             return
         tokens, cost = reserve_estimate(request)
-        reservation = await _reserve(run, tokens, cost)
+        reservation = await run.ledger.reserve_in_turn(tokens, cost)
         if reservation is None:
-            if run.stop.is_set():
-                return
             run.sink(not_sent(request, run, ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up"))
             continue
         # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
@@ -109,17 +109,6 @@ async def _wait_until(run: Run, due_ns: int) -> bool:
     return not run.stop.is_set()
 
 
-async def _reserve(run: Run, tokens: int, cost: float | None) -> Reservation | None:
-    """Reserve budget; waits while requests in flight may yet give some back."""
-    while True:
-        reservation = run.ledger.reserve(tokens, cost)
-        if reservation is not None or run.stop.is_set():
-            return reservation
-        if not (run.in_flight and run.ledger.could_fit_later(tokens, cost)):
-            return None
-        await asyncio.wait(run.in_flight, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
-
-
 def reserve_estimate(request: Request) -> tuple[int, float | None]:
     """Most tokens and money a request can take: prompt estimate + ``max_tokens`` (and thinking budget) x n."""
     config: Experiment = request.cell.config
@@ -135,19 +124,16 @@ def reserve_estimate(request: Request) -> tuple[int, float | None]:
 async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
     """One planned request to its terminal outcome; emits exactly one exchange, ``cancelled`` when it is interrupted."""
     attempts: list[Attempt] = []
-    exchange = _cancelled(request, run, attempts)
+    exchange: Exchange | None = None
     try:
-        exchange = await _attempts(lane, run, request, permit, attempts)
-    except asyncio.CancelledError:
-        exchange = _cancelled(request, run, attempts)
-        raise
+        exchange = await _attempts(lane, run, request, reservation, permit, attempts)
     finally:
-        sent = any(attempt.sent_ns is not None for attempt in exchange.attempts)
-        run.ledger.settle(reservation, spent_tokens(exchange.reply) if sent else 0, exchange.cost if sent else 0.0)
-        run.sink(exchange)
+        run.sink(exchange or _cancelled(request, run, attempts))
 
 
-async def _attempts(lane: Lane, run: Run, request: Request, permit: Permit, attempts: list[Attempt]) -> Exchange:
+async def _attempts(
+    lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit, attempts: list[Attempt]
+) -> Exchange:
     """Attempts until one is final. Holds a permit and a slot while sending, neither while it backs off."""
     config: Experiment = request.cell.config
     body = msgspec.json.encode(request_body(config, request.sample, request.repeat, request.cell.dropped))
@@ -161,26 +147,44 @@ async def _attempts(lane: Lane, run: Run, request: Request, permit: Permit, atte
         try:
             answer = await sender.send(body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns)
         finally:
-            _give_back(run, permit, answer)
-        number = len(attempts) + 1
-        mark = answer.timeline
-        attempts.append(Attempt(number, mark.sent_ns, mark.end_ns, answer.status, answer.failure, int(waited_s * 1e9)))
-        again = answer.failure is not None and is_retryable(answer.failure, answer.outcome, number)
-        if not again or number > allowed_retries(config) or answer.failure is None:
+            _give_back(run, request, reservation, permit, answer)
+        number, mark, failure = len(attempts) + 1, answer.timeline, answer.failure
+        attempts.append(Attempt(number, mark.sent_ns, mark.end_ns, answer.status, failure, int(waited_s * 1e9)))
+        if (
+            failure is None
+            or number > allowed_retries(config)
+            or not is_retryable(failure, answer.outcome, number, answer.status)
+        ):
             return _finished(request, run, answer, attempts, first_permit_ns)
-        waited_s = backoff_s(number, answer.failure, config.limits.backoff_s, run.random)
+        waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
         await lane.limits.back_off(waited_s)
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
-        permit = await lane.limits.permit(reserve_estimate(request)[0])
+        tokens, cost = reserve_estimate(request)
+        again = await run.ledger.reserve_in_turn(tokens, cost)
+        if again is None:
+            return _finished(request, run, answer, attempts, first_permit_ns)
+        reservation, permit = again, await lane.limits.permit(tokens)
         if run.slots is not None:
             await run.slots.acquire()
 
 
-def _give_back(run: Run, permit: Permit, answer: Answer | None) -> None:
-    if answer is not None:
+def _give_back(run: Run, request: Request, reservation: Reservation, permit: Permit, answer: Answer | None) -> None:
+    """After one attempt, however it ended: settle tokens and money, let the next one in.
+
+    An attempt that was sent and whose usage is unknown keeps its reservation: it may have cost that much.
+    """
+    if answer is not None and answer.timeline.sent_ns is None:
+        permit.settle(0)
+        run.ledger.give_back(reservation)
+    elif answer is not None:
+        refused = answer.status is not None and answer.status >= HTTP_ERROR
+        tokens = 0 if refused else spent_tokens(answer.reply)
+        permit.settle(tokens)
+        run.ledger.settle(reservation, tokens, 0.0 if refused else cost_of(request.cell, answer.reply)[0])
         permit.on_result(answer.status, answer.failure)
-        permit.settle(spent_tokens(answer.reply))
+    else:
+        run.ledger.settle(reservation, None, None)
     permit.release()
     if run.slots is not None:
         run.slots.release()

@@ -122,6 +122,9 @@ async def _run_stage(lanes: Sequence[Lane], run: Run, stop: Stop, progress: Prog
             for starter in starters:
                 if starter.done():
                     starter.result()
+        if stopped.done():
+            for starter in starters:
+                starter.cancel()
         while run.in_flight and not stopped.done():
             await asyncio.wait({stopped, *run.in_flight}, return_when=asyncio.FIRST_COMPLETED)
         if run.in_flight:

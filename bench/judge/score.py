@@ -1,0 +1,91 @@
+"""Scoring: recorded replies to verdicts, sending nothing. A run can be scored again at any time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.config import Experiment, parse
+from bench.domain import Choice, Label, Outcome, Sample, Score
+from bench.record import ScoreRow, read_choices, read_header, read_samples, write_scores
+from bench.scorers import Scorer
+
+
+@dataclass
+class CellMean:
+    """Running mean score of one cell over its scored choices."""
+
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def value(self) -> float | None:
+        """Mean of the values, ``None`` when nothing was scored."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass
+class Scored:
+    """What scoring gave: mean score per cell and how many choices had which label."""
+
+    means: Mapping[str, CellMean] = field(default_factory=dict)
+    labels: Mapping[Label, int] = field(default_factory=dict)
+
+
+def score_run(path: Path) -> Scored:
+    """Score every recorded choice of a run with its cell's scorer and write ``scores.parquet``.
+
+    Failed requests have no choices and so no score: an error is never a wrong answer. A reply whose stream broke off
+    is labelled ``truncated`` and unscored; one cut by ``max_tokens`` counts as right only if the right answer is in
+    what was said, else it is ``truncated`` with value 0.
+
+    Raises:
+        ConfigError: the folder is no run, or a table cannot be read.
+    """
+    header = read_header(path)
+    experiments = {cell["cell_id"]: parse(cell["config"]) for cell in header["cells"]}
+    dataset_keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
+    samples = read_samples(path)
+    means: dict[str, CellMean] = defaultdict(CellMean)
+    labels: dict[Label, int] = defaultdict(int)
+
+    def rows() -> Iterator[ScoreRow]:
+        for recorded in read_choices(path):
+            experiment = experiments[recorded.cell_id]
+            sample = samples[dataset_keys[recorded.cell_id]][recorded.sample_id]
+            score = verdict(experiment.scorer, sample, recorded.choice, recorded.outcome)
+            labels[score.label] += 1
+            if score.value is not None and not recorded.warmup:
+                mean = means[recorded.cell_id]
+                mean.total, mean.count = mean.total + score.value, mean.count + 1
+            yield _row(recorded.request_id, recorded.choice.index, experiment, score)
+
+    write_scores(path, rows())
+    return Scored(means, labels)
+
+
+def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) -> Score:
+    """One choice's score, with the cases that no scorer decides: no target, broken streams, replies cut by length."""
+    if outcome is not Outcome.OK:
+        return Score(None, Label.TRUNCATED, detail="the stream ended before the reply did")
+    if sample.target is None:
+        return Score(None, Label.UNSCORED, detail="the row has no target")
+    score = scorer.score(sample, choice)
+    if choice.finish_reason == "length" and score.label not in (Label.CORRECT, Label.UNSCORED):
+        return Score(0.0, Label.TRUNCATED, score.extracted, "cut by max_tokens")
+    return score
+
+
+def _row(request_id: str, choice: int, experiment: Experiment, score: Score) -> ScoreRow:
+    return ScoreRow(
+        request_id=request_id,
+        choice=choice,
+        scorer=experiment.scorer.kind,
+        value=score.value,
+        label=score.label,
+        extracted=score.extracted,
+        detail=score.detail,
+        scorer_version=experiment.scorer.version,
+    )

@@ -1,0 +1,167 @@
+"""The verbs ``run`` and ``resume``: measure, score, show, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.config import Experiment, parse
+from bench.domain import ConfigError
+from bench.measure.header import make_header, next_session
+from bench.measure.plan import Plan, make_plan
+from bench.measure.run import Stop, measure, unsent
+from bench.measure.servers import Servers
+from bench.record import Record, find_run, read_header
+from bench.registry import discover
+
+DONE, TOLERANCE, INTERRUPTED = 0, 3, 130
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. ``cell_values`` holds the mean score of each experiment, in their order."""
+
+    exit_code: int
+    path: Path | None = None
+    cell_values: list[float | None] = field(default_factory=list)
+
+
+def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunResult:
+    """One pooled run of all experiments.
+
+    Raises:
+        ConfigError: something is wrong with the configuration or a server cannot be reached; nothing was sent.
+    """
+    if experiments and experiments[0].dry_run:
+        from bench.show.preview import print_plan
+
+        print_plan(make_plan(experiments))
+        return RunResult(DONE, None, [None] * len(experiments))
+    with Servers(experiments) as servers:  # they start up while we plan
+        plan = make_plan(experiments)
+        _say(plan.notes)
+
+        def open_record() -> Record:
+            config = plan.experiment
+            record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
+            record.write_cells(plan.cells)
+            record.write_samples({key: one.samples for key, one in plan.samples.items()})
+            return record
+
+        return _measured(plan, servers, open_record)
+
+
+def resume(argv: Sequence[str]) -> int:
+    """``bench resume RUN``: send only what has no terminal row yet."""
+    parser = argparse.ArgumentParser(
+        prog="bench resume", description="Finish an interrupted run: only what has no terminal row is sent."
+    )
+    parser.add_argument("run", help="a run folder, 'latest', or an unambiguous part of its name")
+    parser.add_argument("--results-dir", default="results", help="where runs lie (default: results)")
+    options = parser.parse_args(argv)
+    discover()
+    path = find_run(options.run, Path(options.results_dir))
+    header = read_header(path)
+    experiments = [parse(cell["config"]) for cell in header["cells"]]
+    with Servers(experiments) as servers:
+        plan = make_plan(experiments)
+        _check_same(plan, header, path)
+
+        def open_record() -> Record:
+            record = Record.reopen(path)
+            record.update(**next_session(record.header))
+            return record
+
+        return _measured(plan, servers, open_record).exit_code
+
+
+def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
+    was = {cell["cell_id"]: cell["label"] for cell in header["cells"]}
+    gone = [label for cell_id, label in was.items() if cell_id not in {cell.cell_id for cell in plan.cells}]
+    if gone:
+        raise ConfigError(
+            f"{path}: the run cannot go on, because its datasets or presets changed since it started "
+            f"(cells that are no longer the same: {', '.join(gone[:5])}); put them back, or start a new run"
+        )
+
+
+def _measured(plan: Plan, servers: Servers, open_record: Callable[[], Record]) -> RunResult:
+    from bench.show.progress import Bars
+
+    progress = Bars()
+    try:
+        record, stop = _loop(plan)(measure(plan, servers, progress, open_record))
+    finally:
+        progress.close()
+    try:
+        _finish(plan, record, stop)
+    finally:
+        record.close()
+    return _judged(plan, record.path, stop)
+
+
+def _loop(plan: Plan) -> Callable[..., Any]:
+    if not plan.experiment.engine.uvloop:
+        return asyncio.run
+    try:
+        import uvloop
+    except ImportError:  # not built for this platform
+        return asyncio.run
+    return uvloop.run  # type: ignore[no-any-return]
+
+
+def _finish(plan: Plan, record: Record, stop: Stop) -> None:
+    state = "finished" if stop.reason is None else "interrupted"
+    try:
+        record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
+    except OSError as error:
+        stop.disk_error = stop.disk_error or error
+        stop.set(f"the record cannot be written: {error.strerror or error}")
+
+
+def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
+    """Scores, summary and report; then what the exit code says."""
+    if stop.disk_error is not None:
+        _say([f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}"])
+        return RunResult(INTERRUPTED, path)
+    from bench.judge.score import score_run
+    from bench.show.report import write_report
+    from bench.show.summary import render_terminal, summarise
+
+    scored = score_run(path)
+    summary = summarise(path)
+    if plan.experiment.report.summary:
+        print(render_terminal(summary))
+    for written in write_report(path, plan.experiment.report):
+        print(written)
+    values = [scored.means[c.cell_id].value if c.cell_id in scored.means else None for c in plan.cells]
+    if stop.reason is not None:
+        _say([f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}"])
+        return RunResult(INTERRUPTED, path, values)
+    return RunResult(_verdict(plan, path), path, values)
+
+
+def _verdict(plan: Plan, path: Path) -> int:
+    counts: dict[str, int] = read_header(path)["counts"]
+    planned = sum(counts.values())
+    failed = planned - counts.get("ok", 0)
+    allowed = plan.experiment.tolerance.failure_rate
+    if planned and failed / planned > allowed:
+        _say(
+            [
+                f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
+                f"tolerance.failure_rate={allowed:g}; see the failures in {path / 'report.md'}"
+            ]
+        )
+        return TOLERANCE
+    return DONE
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
