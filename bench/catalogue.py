@@ -31,43 +31,45 @@ def preset_of(name: str) -> str:
     return ("pro-" if name.startswith("Pro/") else "") + name.rsplit("/", 1)[-1].lower()
 
 
-def preset_files(group: str, conf: Path | None = None) -> dict[str, Path]:
-    """The YAML files of a config group by preset name, ours first, then those of ``conf`` that extend or replace."""
-    folders = [shipped("conf") / group, *([conf / group] if conf is not None else [])]
-    return {path.name.removesuffix(".yaml"): path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+def preset_files(group: str, *folders: Path) -> dict[str, Path]:
+    """The YAML files of a config group by preset name: ours, and those of the user's conf folders, first folder wins."""
+    places = [shipped("conf") / group, *(folder / group for folder in reversed(folders))]
+    return {path.name.removesuffix(".yaml"): path for place in places for path in sorted(place.glob("*.yaml"))}
 
 
-def load_presets(conf: Path | None = None) -> dict[str, Model]:
+def load_presets(*folders: Path) -> dict[str, Model]:
     """Every model preset that names its model, by preset name (``custom`` does not).
 
     Raises:
         ConfigError: a file that is no mapping of YAML, or holds a key or value a model does not have.
     """
-    files = preset_files("model", conf)
+    files = preset_files("model", *folders)
     return {preset: model for preset in files if (model := _model(preset, files)) is not None}
 
 
-def load_models(conf: Path | None = None) -> dict[str, Model]:
+def load_models(*folders: Path) -> dict[str, Model]:
     """Every configured model by its full name. Of several presets of one model, the one named after it counts.
 
     Raises:
         ConfigError: as :func:`load_presets`.
     """
     models: dict[str, Model] = {}
-    for preset, model in load_presets(conf).items():
+    for preset, model in load_presets(*folders).items():
         if model.name not in models or preset == preset_of(model.name):
             models[model.name] = model
     return models
 
 
-def load_provider(name: str, conf: Path | None = None) -> Provider:
+def load_provider(name: str, *folders: Path) -> Provider:
     """A provider preset, or the plug-in of that name with its own defaults.
 
     Raises:
         ConfigError: there is no such provider, or its settings are wrong.
     """
-    discover(conf)
-    files = preset_files("provider", conf)
+    discover()
+    for folder in folders:
+        discover(folder)
+    files = preset_files("provider", *folders)
     kinds = plugins("provider")
     if name not in files and name not in kinds:
         raise ConfigError(unknown("provider", name, [*files, *kinds]))
