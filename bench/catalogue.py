@@ -32,9 +32,10 @@ def preset_of(name: str) -> str:
 
 
 def preset_files(group: str, *folders: Path) -> dict[str, Path]:
-    """The YAML files of a config group by preset name: ours, and those of the user's conf folders, first folder wins."""
+    """The YAML files of a config group by preset name: ours and those of the user's folders, first folder wins."""
     places = [shipped("conf") / group, *(folder / group for folder in reversed(folders))]
-    return {path.name.removesuffix(".yaml"): path for place in places for path in sorted(place.glob("*.yaml"))}
+    found = {path.name.removesuffix(".yaml"): path for place in places for path in place.glob("*.yaml")}
+    return dict(sorted(found.items()))
 
 
 def load_presets(*folders: Path) -> dict[str, Model]:

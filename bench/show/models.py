@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from bench.catalogue import load_presets, load_provider, preset_files
+from bench.catalogue import load_presets, load_provider
 from bench.config import Model
 from bench.domain import ConfigError
 from bench.providers import Provider
@@ -82,8 +82,9 @@ def _list(presets: Mapping[str, Model], as_json: bool) -> None:
     from tabulate import tabulate
 
     rows = [_row(preset, model) for preset, model in presets.items()]
-    print(tabulate(rows, headers=COLUMNS, disable_numparse=True, colalign=_alignment()) if rows else "no such models")
-    print(f"\n{len(presets)} models; any other: bench run model=custom model.name=OWNER/NAME")
+    if rows:
+        print(tabulate(rows, headers=COLUMNS, disable_numparse=True, colalign=_alignment()))
+    print(f"{len(rows)} models; any other: bench run model=custom model.name=OWNER/NAME provider=...")
     print("Prices per million tokens, as of the date shown; list prices change.")
 
 
@@ -122,25 +123,23 @@ def _check(name: str, presets: Mapping[str, Model], folders: Sequence[Path], as_
         print(json.dumps(found, indent=1))
         return
     print(f"provider {name}: {len(both)} configured models are offered, {len(missing)} are not; {len(strange)} others")
-    _section("configured and offered", [f"{preset}  ({model})" for model, preset in both.items()])
-    _section("configured, but not offered now", [f"{preset}  ({model})" for model, preset in missing.items()])
-    _section("offered, but not configured", [f"{model}\n    {_command(model, name)}" for model in strange])
+    _section("configured and offered", [[f"{preset}  ({model})"] for model, preset in both.items()])
+    _section("configured, but not offered now", [[f"{preset}  ({model})"] for model, preset in missing.items()])
+    _section("offered, but not configured", [[model, _command(model, name)] for model in strange])
 
 
 def _command(model: str, provider: str) -> str:
     """The shell command that runs an unconfigured model, quoted for Hydra and for the shell."""
     quoted = "'" + model.replace("\\", "\\\\").replace("'", "\\'") + "'"
     plain = model if all(c.isalnum() or c in "/-._" for c in model) else quoted
-    return " ".join(
-        shlex.quote(w) for w in ("bench", "run", "model=custom", f"model.name={plain}", f"provider={provider}")
-    )
+    words = ("bench", "run", "model=custom", f"model.name={plain}", f"provider={provider}")
+    return " ".join(shlex.quote(word) for word in words)
 
 
-def _section(title: str, lines: Sequence[str]) -> None:
-    if lines:
+def _section(title: str, entries: Sequence[Sequence[str]]) -> None:
+    if entries:
         print(f"\n{title}:")
-        for line in lines:
-            print("\n".join(f"  {printable(part)}" for part in line.split("\n")))
-
-
-__all__ = ["main", "preset_files"]
+        for first, *further in entries:
+            print(f"  {printable(first)}")
+            for line in further:
+                print(f"      {printable(line)}")
