@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.config import Experiment, parse
 from bench.domain import ConfigError
+from bench.measure.ceiling import ceilings
 from bench.measure.header import make_header, next_session
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Stop, measure, unsent
@@ -40,11 +41,12 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
     if experiments and experiments[0].dry_run:
         from bench.show.preview import print_plan
 
-        print_plan(make_plan(experiments))
+        plan = make_plan(experiments)
+        print_plan(ceilings(plan), plan.notes)
         return RunResult(DONE, None, [None] * len(experiments))
     with Servers(experiments) as servers:  # they start up while we plan
         plan = make_plan(experiments)
-        _say(plan.notes)
+        _say(*plan.notes)
 
         def open_record() -> Record:
             config = plan.experiment
@@ -127,7 +129,7 @@ def _finish(plan: Plan, record: Record, stop: Stop) -> None:
 def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     """Scores, summary and report; then what the exit code says."""
     if stop.disk_error is not None:
-        _say([f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}"])
+        _say(f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}")
         return RunResult(INTERRUPTED, path)
     from bench.judge.score import score_run
     from bench.show.report import write_report
@@ -141,7 +143,7 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
         print(written)
     values = [scored.means[c.cell_id].value if c.cell_id in scored.means else None for c in plan.cells]
     if stop.reason is not None:
-        _say([f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}"])
+        _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
         return RunResult(INTERRUPTED, path, values)
     return RunResult(_verdict(plan, path), path, values)
 
@@ -153,15 +155,13 @@ def _verdict(plan: Plan, path: Path) -> int:
     allowed = plan.experiment.tolerance.failure_rate
     if planned and failed / planned > allowed:
         _say(
-            [
-                f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
-                f"tolerance.failure_rate={allowed:g}; see the failures in {path / 'report.md'}"
-            ]
+            f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
+            f"tolerance.failure_rate={allowed:g}; see the failures in {path / 'report.md'}"
         )
         return TOLERANCE
     return DONE
 
 
-def _say(lines: Sequence[str]) -> None:
+def _say(*lines: str) -> None:
     for line in lines:
         print(line, file=sys.stderr)

@@ -19,13 +19,11 @@ from bench.config import Experiment
 from bench.domain import Answer, Attempt, Cell, ErrorKind, Exchange, Failure, Outcome, Reply, Request, Timeline
 from bench.measure.body import request_body
 from bench.measure.budget import BudgetLedger, Reservation
+from bench.measure.ceiling import most_of, price_of
 from bench.measure.lag import LagMeter
 from bench.measure.limits import AccountLimits, Permit
 from bench.measure.retry import backoff_s, is_retryable
-from bench.rules import estimate_tokens
 
-#: tokens reserved per choice where a request sets no ``max_tokens``
-ASSUMED_COMPLETION_TOKENS = 1024
 #: a reply with such a status has generated nothing
 HTTP_ERROR = 400
 #: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
@@ -84,7 +82,7 @@ async def run_lane(lane: Lane, run: Run) -> None:
             return
         if not await _wait_until(run, run.start_ns + request.due_ns):
             return
-        tokens, cost = reserve_estimate(request)
+        tokens, cost = most_of(request.cell.config, request.sample)
         reservation = await run.ledger.reserve_in_turn(tokens, cost)
         if reservation is None:
             run.sink(not_sent(request, run, ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up"))
@@ -107,18 +105,6 @@ async def _wait_until(run: Run, due_ns: int) -> bool:
             return False
         await run.sleep(min(left_s, 0.2))
     return not run.stop.is_set()
-
-
-def reserve_estimate(request: Request) -> tuple[int, float | None]:
-    """Most tokens and money a request can take: prompt estimate + ``max_tokens`` (and thinking budget) x n."""
-    config: Experiment = request.cell.config
-    sampling, price = config.sampling, config.model.price
-    prompt = estimate_tokens(request.sample.messages)
-    completion = (sampling.max_tokens or ASSUMED_COMPLETION_TOKENS) + (sampling.thinking_budget or 0)
-    completion *= sampling.n
-    if price.input_per_mtok is None or price.output_per_mtok is None:
-        return prompt + completion, None
-    return prompt + completion, (prompt * price.input_per_mtok + completion * price.output_per_mtok) / 1e6
 
 
 async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
@@ -160,7 +146,7 @@ async def _attempts(
         await lane.limits.back_off(waited_s)
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
-        tokens, cost = reserve_estimate(request)
+        tokens, cost = most_of(request.cell.config, request.sample)
         again = await run.ledger.reserve_in_turn(tokens, cost)
         if again is None:
             return _finished(request, run, answer, attempts, first_permit_ns)
@@ -223,12 +209,9 @@ def _finished(request: Request, run: Run, answer: Answer, attempts: list[Attempt
 
 def cost_of(cell: Cell, reply: Reply | None) -> tuple[float | None, str | None]:
     """Cost by the model preset's dated price; ``None`` without a price or without usage."""
-    price = cell.config.model.price
-    usage = reply.usage if reply else None
-    if usage is None or price.input_per_mtok is None or price.output_per_mtok is None:
-        return None, None
-    spent = (usage.prompt_tokens or 0) * price.input_per_mtok + (usage.completion_tokens or 0) * price.output_per_mtok
-    return spent / 1e6, price.currency
+    price, usage = cell.config.model.price, reply.usage if reply else None
+    cost = None if usage is None else price_of(price, usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    return cost, None if cost is None else price.currency
 
 
 def not_sent(request: Request, run: Run, kind: ErrorKind, detail: str) -> Exchange:
