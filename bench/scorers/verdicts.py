@@ -1,0 +1,56 @@
+"""The few shapes of verdicts, and how a reply's text is read by every scorer."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from bench.domain import Choice, Label, Score
+
+MAX_TEXT_CHARS = 200_000
+MAX_SHOWN_CHARS = 200
+
+_THOUGHT_END = re.compile(r"</think(?:ing)?>")
+
+
+def reply_text(choice: Choice) -> str:
+    """The answer text of a choice: without a leaked ``<think>`` block, at most the last 200,000 characters of it."""
+    text = choice.text[-MAX_TEXT_CHARS:]
+    ends = list(_THOUGHT_END.finditer(text))
+    return (text[ends[-1].end() :] if ends else text).strip()
+
+
+def plain(text: str, case: bool = False) -> str:
+    """Text for comparison: NFKC, whitespace runs as one space, letter case folded unless ``case``."""
+    text = " ".join(unicodedata.normalize("NFKC", text).split())
+    return text if case else text.casefold()
+
+
+def shown(value: Any) -> str:
+    """A value as bounded text that any file can hold (lone surrogates replaced)."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
+
+
+def right_or_wrong(right: bool, extracted: Any, detail: str = "") -> Score:
+    """``correct`` with value 1 or ``wrong`` with value 0."""
+    return Score(float(right), Label.CORRECT if right else Label.WRONG, shown(extracted), shown(detail))
+
+
+def share(met: int, of: int, extracted: Any, detail: str = "") -> Score:
+    """``correct`` when all are met, ``wrong`` when none, else ``partial``; the value is the share met."""
+    label = Label.CORRECT if met == of else Label.PARTIAL if met else Label.WRONG
+    return Score(met / of if of else 1.0, label, shown(extracted), shown(detail))
+
+
+def unparsed(why: str) -> Score:
+    """No answer could be read from the reply: value 0."""
+    return Score(0.0, Label.UNPARSED, None, shown(why))
+
+
+def unscored(why: str) -> Score:
+    """Nothing to compare with: no value."""
+    return Score(None, Label.UNSCORED, None, shown(why))
