@@ -1,0 +1,437 @@
+"""Permits: no 60 s window ever over the limit, smooth, near the allowed rate, fair and leak-free; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_time import clock, run
+
+from bench.config import Limits
+from bench.domain import ErrorKind, Failure
+from bench.measure.concurrency import LONGEST_PAUSE_S, Concurrency
+from bench.measure.limits import AccountLimits
+from bench.measure.pacing import CATCH_UP_NS, MINUTE_NS, MinutePace
+
+SECOND_NS = 1_000_000_000
+REFUSED = Failure(ErrorKind.HTTP_429)
+
+
+def account(**limits: object) -> AccountLimits:
+    return AccountLimits(Limits(**limits), clock=clock)  # type: ignore[arg-type]
+
+
+def heaviest_window(grants: Sequence[tuple[int, int]], window_ns: int = MINUTE_NS) -> int:
+    """Most units in any window (closed at both ends) of ``(time, units)`` in time order."""
+    heaviest = total = 0
+    inside: deque[tuple[int, int]] = deque()
+    for at_ns, units in grants:
+        inside.append((at_ns, units))
+        total += units
+        while inside[0][0] < at_ns - window_ns:
+            total -= inside.popleft()[1]
+        heaviest = max(heaviest, total)
+    return heaviest
+
+
+@dataclass
+class Use:
+    """One greedy grant of a simulated minute limit: what it reserved, really used, and how long that took to know."""
+
+    reserved: int
+    used: int
+    latency_ns: int
+
+
+def greedy(pace: MinutePace, uses: Sequence[Use], waits_ns: Sequence[int]) -> list[tuple[int, int]]:
+    """Take every use as soon as allowed (and a wait later), settling each when it is known; ``(time, used)`` each."""
+    now, grants, open_charges = 0, [], []
+    for use, wait_ns in zip(uses, waits_ns, strict=True):
+        now += wait_ns
+        while True:
+            for item in sorted(open_charges, key=lambda item: item[0]):
+                if item[0] <= now:
+                    pace.settle(item[1], item[2])
+                    open_charges.remove(item)
+            ready = pace.ready_ns(use.reserved, now)
+            if ready <= now:
+                break
+            now = min([ready, *(at for at, _, _ in open_charges)])
+        charge = pace.take(use.reserved, now)
+        grants.append((now, use.used))
+        open_charges.append((now + use.latency_ns, charge, use.used))
+    return grants
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), per_minute=st.integers(1, 400), seed=st.integers(0, 2**32))
+def test_no_window_of_a_minute_holds_more_requests_than_allowed(
+    data: st.DataObject, per_minute: int, seed: int
+) -> None:
+    """Idle spells of any length between requests included: they earn no burst."""
+    random = Random(seed)
+    idle_share = data.draw(st.sampled_from([0.0, 0.1, 0.5]))
+    uses = [Use(1, 1, 0)] * 600
+    waits = [random.randrange(90 * SECOND_NS) if random.random() < idle_share else 0 for _ in uses]
+    grants = greedy(MinutePace(per_minute), uses, waits)
+    assert heaviest_window(grants) <= per_minute
+
+
+@settings(max_examples=60, deadline=None)
+@given(tpm=st.integers(1_000, 100_000), seed=st.integers(0, 2**32), longest_s=st.sampled_from([0, 1, 20, 200]))
+def test_no_window_of_a_minute_holds_more_tokens_than_allowed(tpm: int, seed: int, longest_s: int) -> None:
+    random = Random(seed)
+    uses = []
+    for _ in range(300):
+        reserved = random.randint(1, tpm // random.choice([1, 10, 100]))
+        uses.append(Use(reserved, random.randint(0, reserved), random.randrange(longest_s * SECOND_NS + 1)))
+    waits = [random.randrange(SECOND_NS) if random.random() < 0.1 else 0 for _ in uses]
+    assert heaviest_window(greedy(MinutePace(tpm), uses, waits)) <= tpm
+
+
+@pytest.mark.parametrize("per_minute", [1, 2, 3, 10, 60, 1000])
+def test_a_greedy_client_gets_nine_tenths_of_the_allowed_rate(per_minute: int) -> None:
+    minutes = 10
+    grants = greedy(MinutePace(per_minute), [Use(1, 1, 0)] * (per_minute * minutes), [0] * per_minute * minutes)
+    elapsed_minutes = grants[-1][0] / MINUTE_NS
+    assert (len(grants) - 1) / elapsed_minutes >= 0.9 * per_minute
+
+
+def test_tokens_settled_for_less_than_reserved_still_reach_nine_tenths_of_the_rate() -> None:
+    """Half of each reservation turns out unused, two seconds after the grant."""
+    uses = [Use(1_000, 500, 2 * SECOND_NS)] * 1200
+    grants = greedy(MinutePace(60_000), uses, [0] * 1200)
+    steady = [grant for grant in grants if grant[0] > MINUTE_NS]
+    rate = sum(units for _, units in steady[1:]) / (steady[-1][0] - steady[0][0]) * MINUTE_NS
+    assert rate >= 0.9 * 60_000
+
+
+def test_starts_are_even_and_the_first_minute_is_no_burst() -> None:
+    grants = greedy(MinutePace(600), [Use(1, 1, 0)] * 1800, [0] * 1800)
+    per_second = heaviest_window(grants, SECOND_NS)
+    assert per_second <= 600 / 60 + CATCH_UP_NS / SECOND_NS * 10 + 1
+
+
+def test_tokens_are_even_too_however_much_is_reserved_above_use() -> None:
+    uses = [Use(2_000, 100, SECOND_NS)] * 2000
+    grants = greedy(MinutePace(60_000), uses, [0] * 2000)
+    assert heaviest_window(grants, 5 * SECOND_NS) <= 60_000 * 5 / 60 * 2
+
+
+def test_a_limit_below_one_a_minute_stretches_the_window() -> None:
+    grants = greedy(MinutePace(0.5), [Use(1, 1, 0)] * 5, [0] * 5)
+    assert all(later - earlier >= 2 * MINUTE_NS for (earlier, _), (later, _) in pairwise(grants))
+    assert grants[-1][0] <= 4 * 2 * MINUTE_NS * 1.1
+
+
+def test_a_fraction_of_a_request_is_not_sent() -> None:
+    assert heaviest_window(greedy(MinutePace(2.9), [Use(1, 1, 0)] * 20, [0] * 20)) == 2
+
+
+def test_a_reservation_larger_than_the_limit_goes_alone() -> None:
+    pace = MinutePace(100)
+    pace.take(10, 0)
+    assert pace.ready_ns(1_000, 0) >= MINUTE_NS
+    ready = pace.ready_ns(1_000, 0)
+    pace.take(1_000, ready)
+    assert pace.ready_ns(1, ready) >= ready + MINUTE_NS
+
+
+def test_use_above_the_reservation_is_paid_back_by_waiting() -> None:
+    pace = MinutePace(100)
+    charge = pace.take(50, 0)
+    assert pace.ready_ns(50, 30 * SECOND_NS + CATCH_UP_NS) < MINUTE_NS
+    pace.settle(charge, 90)
+    assert pace.ready_ns(50, 31 * SECOND_NS) >= MINUTE_NS
+
+
+def test_a_charge_settled_after_its_window_changes_nothing() -> None:
+    pace = MinutePace(100)
+    old = pace.take(100, 0)
+    later = 3 * MINUTE_NS
+    pace.take(100, pace.ready_ns(100, later))
+    pace.settle(old, 1)
+    assert pace.ready_ns(100, later) >= later + MINUTE_NS
+
+
+def test_without_limits_a_permit_is_granted_at_once() -> None:
+    async def main() -> None:
+        limits = account()
+        permits = [await limits.permit(10**9) for _ in range(1000)]
+        assert clock() == 0
+        assert limits.in_flight == 1000
+        assert limits.throttled_by is None
+        for permit in permits:
+            permit.release()
+            permit.release()
+        assert limits.in_flight == 0
+
+    run(main())
+
+
+def test_concurrency_is_never_exceeded_and_places_go_in_order_of_asking() -> None:
+    async def main() -> list[int]:
+        limits = account(concurrency=3)
+        order: list[int] = []
+
+        async def one(number: int) -> None:
+            permit = await limits.permit(1)
+            order.append(number)
+            assert limits.in_flight <= 3
+            await asyncio.sleep(1 + number % 3)
+            permit.release()
+
+        tasks = [asyncio.create_task(one(i)) for i in range(50)]
+        await asyncio.sleep(0.5)
+        assert limits.throttled_by == "concurrency"
+        await asyncio.gather(*tasks)
+        assert limits.in_flight == 0
+        return order
+
+    assert run(main()) == list(range(50))
+
+
+def test_a_large_request_is_not_overtaken_by_small_ones() -> None:
+    async def main() -> list[str]:
+        limits = account(tpm=1000)
+        order: list[str] = []
+
+        async def one(name: str, tokens: int) -> None:
+            await limits.permit(tokens)
+            order.append(name)
+
+        await limits.permit(900)
+        await asyncio.gather(one("large", 800), one("small", 1), one("smaller", 1))
+        return order
+
+    assert run(main()) == ["large", "small", "smaller"]
+
+
+def test_settling_for_less_lets_the_next_one_go_at_once() -> None:
+    async def main() -> int:
+        limits = account(tpm=6000)
+        first = await limits.permit(5000)
+        await asyncio.sleep(55)
+        waiting = asyncio.create_task(limits.permit(5000))
+        await asyncio.sleep(1)
+        assert limits.throttled_by == "tpm"
+        first.settle(100)
+        await waiting
+        return clock()
+
+    assert run(main()) == 56 * SECOND_NS
+
+
+def test_unknown_usage_keeps_the_reservation() -> None:
+    async def main() -> int:
+        limits = account(tpm=6000)
+        first = await limits.permit(5000)
+        first.settle(None)
+        first.release()
+        await limits.permit(5000)
+        return clock()
+
+    assert run(main()) >= MINUTE_NS
+
+
+def test_what_throttles_is_named() -> None:
+    async def main() -> None:
+        limits = account(rpm=10)
+        await limits.permit(1)
+        assert limits.throttled_by is None
+        waiting = asyncio.create_task(limits.permit(1))
+        await asyncio.sleep(0.1)
+        assert limits.throttled_by == "rpm"
+        await waiting
+        assert limits.throttled_by is None
+        retry = asyncio.create_task(limits.back_off(5))
+        await asyncio.sleep(0.1)
+        assert limits.throttled_by == "backoff"
+        await retry
+        assert limits.throttled_by is None
+
+    run(main())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), rpm=st.sampled_from([None, 30, 300]), tpm=st.sampled_from([None, 20_000]))
+def test_cancelled_waits_leak_nothing(seed: int, rpm: int | None, tpm: int | None) -> None:
+    """Requests come, wait, are cancelled anywhere, settle, and every survivor is served with the limits kept."""
+
+    async def main() -> None:
+        random = Random(seed)
+        limits = account(concurrency=4, rpm=rpm, tpm=tpm)
+        grants: list[tuple[int, int]] = []
+
+        async def one() -> None:
+            reserved = random.randint(1, 2000)
+            used = random.randint(0, reserved)
+            permit = await limits.permit(reserved)
+            try:
+                grants.append((clock(), used))
+                assert limits.in_flight <= 4
+                await asyncio.sleep(random.random() * 3)
+            finally:
+                permit.settle(used)
+                permit.release()
+
+        tasks = []
+        for _ in range(60):
+            tasks.append(asyncio.create_task(one()))
+            await asyncio.sleep(random.random())
+            if random.random() < 0.3:
+                random.choice(tasks).cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(r is None or isinstance(r, asyncio.CancelledError) for r in results)
+        assert limits.in_flight == 0
+        assert limits.throttled_by is None
+        if rpm is not None:
+            assert heaviest_window([(at, 1) for at, _ in grants]) <= rpm
+        if tpm is not None:
+            assert heaviest_window(grants) <= tpm
+        (await limits.permit(1)).release()
+
+    run(main())
+
+
+def test_a_refusal_halves_once_per_round_trip_and_successes_grow_it_by_one_per_round() -> None:
+    concurrency = Concurrency(16, adaptive=True, pause_s=0.5)
+    for _ in range(16):
+        concurrency.on_refusal(granted_ns=0, now_ns=10, in_flight=16)
+    assert concurrency.limit == 8
+    concurrency.on_refusal(granted_ns=11, now_ns=20, in_flight=8)
+    assert concurrency.limit == 4
+    for _ in range(4):
+        concurrency.on_success()
+    assert concurrency.limit == 5
+    for _ in range(1000):
+        concurrency.on_success()
+    assert concurrency.limit == 16
+
+
+def test_without_a_limit_the_first_refusal_starts_from_what_was_in_flight() -> None:
+    concurrency = Concurrency(None, adaptive=True, pause_s=0.5)
+    concurrency.on_success()
+    assert concurrency.limit is None
+    concurrency.on_refusal(granted_ns=0, now_ns=1, in_flight=10)
+    assert concurrency.limit == 5
+
+
+def test_refusals_in_a_row_at_the_floor_pause_for_a_bounded_time_and_success_ends_it() -> None:
+    concurrency = Concurrency(1, adaptive=True, pause_s=0.5)
+    pauses, now = [], 0
+    for _ in range(100):
+        concurrency.on_refusal(granted_ns=now + 1, now_ns=now + 2, in_flight=1)
+        now += 2
+        pauses.append(max(concurrency.resume_ns - now, 0) / 1e9)
+        now = max(now, concurrency.resume_ns)
+    assert pauses[:4] == [0, 0.5, 1, 2]
+    assert max(pauses) == pauses[-1] == LONGEST_PAUSE_S
+    concurrency.on_success()
+    assert concurrency.resume_ns == 0
+    assert concurrency.limit == 1
+
+
+def test_fixed_concurrency_ignores_refusals() -> None:
+    concurrency = Concurrency(16, adaptive=False, pause_s=0.5)
+    concurrency.on_refusal(granted_ns=0, now_ns=10, in_flight=16)
+    assert concurrency.limit == 16
+
+
+@pytest.mark.parametrize(("status", "failure"), [(429, REFUSED), (503, Failure(ErrorKind.HTTP_5XX)), (200, REFUSED)])
+def test_both_refusing_statuses_cut_concurrency(status: int, failure: Failure) -> None:
+    async def main() -> int | None:
+        limits = account(concurrency=8)
+        permits = [await limits.permit(1) for _ in range(8)]
+        permits[0].on_result(status, failure)
+        return limits.concurrency
+
+    assert run(main()) == 4
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_other_failures_leave_concurrency_alone(status: int) -> None:
+    async def main() -> int | None:
+        limits = account(concurrency=8)
+        permit = await limits.permit(1)
+        permit.on_result(status, Failure(ErrorKind.HTTP_5XX))
+        return limits.concurrency
+
+    assert run(main()) == 8
+
+
+def test_a_refusal_every_two_seconds_with_a_long_retry_after_is_no_freeze() -> None:
+    """In each of 400 steps of 2 s the server refuses one request with Retry-After 89 s; answers take 0.5 s."""
+    steps, step_ns, answer_s = 400, 2 * SECOND_NS, 0.5
+
+    async def main() -> tuple[int, int]:
+        limits = account(concurrency=8)
+        refused_steps: set[int] = set()
+        served = 0
+
+        async def one() -> None:
+            nonlocal served
+            while True:
+                permit = await limits.permit(1)
+                step = clock() // step_ns
+                refused = step not in refused_steps
+                refused_steps.add(step)
+                await asyncio.sleep(answer_s)
+                permit.on_result(429 if refused else 200, REFUSED if refused else None)
+                permit.release()
+                if not refused:
+                    served += 1
+                    return
+                await limits.back_off(89)
+
+        tasks = [asyncio.create_task(one()) for _ in range(20_000)]
+        await asyncio.sleep(steps * 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(refused_steps), served
+
+    refusals, served = run(main())
+    assert refusals >= steps - 1
+    # One at a time without any refusal would serve 1600; a freeze of 89 s per refusal would serve a few dozen.
+    assert served > 3200
+
+
+def test_a_limit_unknown_to_the_client_is_found_by_backing_off() -> None:
+    """A server that allows 60 starts in any minute and is asked without `rpm` set."""
+
+    async def main() -> tuple[int, int]:
+        limits = account(concurrency=16, backoff_s=0.5)
+        starts: deque[int] = deque()
+        attempts = 0
+
+        async def one() -> None:
+            nonlocal attempts
+            while True:
+                permit = await limits.permit(1)
+                attempts += 1
+                now = clock()
+                while starts and starts[0] <= now - MINUTE_NS:
+                    starts.popleft()
+                refused = len(starts) >= 60
+                if not refused:
+                    starts.append(now)
+                await asyncio.sleep(0.01 if refused else 0.5)
+                permit.on_result(429 if refused else 200, REFUSED if refused else None)
+                permit.release()
+                if not refused:
+                    return
+
+        await asyncio.gather(*(one() for _ in range(300)))
+        return attempts, clock()
+
+    attempts, elapsed_ns = run(main())
+    assert elapsed_ns < 6 * MINUTE_NS
+    assert attempts < 300 * 1.5
