@@ -13,7 +13,6 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
@@ -39,7 +38,7 @@ class Estimate:
     needs: int | None = None
 
 
-def mean_t(values: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE) -> Estimate:
+def mean_t(values: Sequence[float] | NDArray[Any], confidence: float = CONFIDENCE) -> Estimate:
     """Mean with Student's t interval, ``mean ± t(n-1) · sd/√n`` with ``sd`` of ``ddof=1`` (Student 1908); not clipped.
 
     One value gives a mean without interval, none gives nothing.
@@ -96,7 +95,7 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> E
 
 
 def score_mean(
-    per_question: Sequence[float] | NDArray[np.float64], single_binary: bool, confidence: float = CONFIDENCE
+    per_question: Sequence[float] | NDArray[Any], single_binary: bool, confidence: float = CONFIDENCE
 ) -> Estimate:
     """Mean of scores in 0..1 whose unit of replication is the question, never the single reply.
 

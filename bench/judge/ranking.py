@@ -1,0 +1,118 @@
+"""Which cell is best, said only where the data can tell: one sentence for accuracy, one for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.judge.intervals import Estimate, mean_t, needed_for_quantile
+from bench.judge.metrics import CELL_METRICS
+from bench.judge.metrics.cells import accuracy
+from bench.judge.rows import CellInfo, RunRows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_NAMED = 3
+
+
+def verdict(run: RunRows) -> list[str]:
+    """Sentences that answer "which is best?"; empty for a run of one cell, which compares nothing."""
+    if len(run.cells) < 2:
+        return []
+    groups: dict[str, list[CellInfo]] = {}
+    for cell in run.cells:
+        groups.setdefault(_comparable(run, cell), []).append(cell)
+    sentences = []
+    for group in groups.values():
+        sentence = best_accuracy(run, group)
+        if sentence:
+            name = (group[0].config.get("dataset") or {}).get("name")
+            sentences.append(f"{name}: {sentence}" if len(groups) > 1 and name else sentence)
+    speed = fastest(run, run.cells)
+    return [*sentences, speed] if speed else sentences
+
+
+def _comparable(run: RunRows, cell: CellInfo) -> str:
+    """Cells compare in quality when they answer the same questions under the same scorer."""
+    dataset = (cell.config.get("dataset") or {}).get("name")
+    return f"{dataset}\0{next(iter(run.scorers_of(cell)), '')}"
+
+
+def best_accuracy(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
+    """The most accurate cell, if it beats every other one; else the cells that it cannot be told from.
+
+    Two cells are told apart by the paired t interval over the questions that both answered (never by whether their own
+    intervals overlap), from 6 common questions on. Winning against *every* other cell is an intersection-union test, so
+    each comparison keeps its 95% without correction.
+    """
+    found = {cell.cell_id: run.scores_of(cell) for cell in cells}
+    scored = [cell for cell in cells if len(found[cell.cell_id])]
+    if len(scored) < 2:
+        return None
+    questions = {
+        cell.cell_id: found[cell.cell_id].groupby("sample_id", observed=True)["value"].mean() for cell in scored
+    }
+    ranked = sorted(scored, key=lambda cell: -questions[cell.cell_id].mean())
+    best, rivals = ranked[0], ranked[1:]
+    tied = [cell for cell in rivals if not _ahead(questions[best.cell_id], questions[cell.cell_id])]
+    top = accuracy(run.rows_of(best))
+    n = len(questions[best.cell_id])
+    if not tied:
+        return f"Best accuracy: {best.label}, {_share(top)} over {n} questions, ahead of every other cell on them."
+    if len(tied) == len(rivals):
+        lowest = questions[ranked[-1].cell_id].mean()
+        span = f"{lowest:.1%} to {top.value:.1%}"
+        return f"Accuracy: the {len(scored)} cells cannot be told apart at {n} questions ({span})."
+    return f"Accuracy: {best.label} leads with {_share(top)} but cannot be told from {_named(tied)} at {n} questions."
+
+
+def _ahead(best: pd.Series[float], other: pd.Series[float]) -> bool:
+    difference = (best - other).dropna()
+    low = mean_t(difference.to_numpy(dtype="float64")).low
+    # under no difference, 6 or more questions all pointing one way happen in less than 5% of cases (sign test)
+    return len(difference) >= 6 and low is not None and low > 0
+
+
+def fastest(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
+    """The cell with the lowest median end-to-end time, if its interval lies below every other cell's.
+
+    Failed requests count as infinitely slow. The interval of the median is the order-statistic one.
+    """
+    name = "due_e2e_p50_all_ms" if all(cell.is_open for cell in cells) else "e2e_p50_all_ms"
+    metric = next(metric for metric in CELL_METRICS if metric.name == name)
+    medians = [(metric.of(run.rows_of(cell)), cell) for cell in cells]
+    known = [(estimate, cell) for estimate, cell in medians if estimate.value is not None]
+    if len(known) < 2:
+        if all(estimate.n for estimate, _ in medians):
+            return f"Speed: too few requests to compare; a median needs {needed_for_quantile(0.5)} per cell."
+        return None
+    known.sort(key=lambda pair: pair[0].value or 0.0)
+    (top, best), rivals = known[0], known[1:]
+    tied = [cell for estimate, cell in rivals if not _below(top, estimate)]
+    n = min(estimate.n for estimate, _ in known)
+    if not tied:
+        return f"Fastest: {best.label}, median end to end {_milliseconds(top)}, below every other cell."
+    if len(tied) == len(rivals):
+        return f"Speed: the {len(known)} cells cannot be told apart by median end-to-end time at {n} requests per cell."
+    return f"Speed: {best.label} leads with {_milliseconds(top)} but cannot be told from {_named(tied)}."
+
+
+def _below(top: Estimate, other: Estimate) -> bool:
+    return top.high is not None and other.low is not None and top.high < other.low
+
+
+def _share(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "no interval"
+    return f"{estimate.value:.1%} [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+
+
+def _milliseconds(estimate: Estimate) -> str:
+    return f"{estimate.value:,.0f} ms [{estimate.low:,.0f}, {estimate.high:,.0f}]"
+
+
+def _named(cells: Sequence[CellInfo]) -> str:
+    shown = [cell.label for cell in cells[:MAX_NAMED]]
+    more = len(cells) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

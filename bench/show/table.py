@@ -1,0 +1,264 @@
+"""The summary as text columns, at three levels of detail, and fitted to a terminal's width."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from bench.show.terminal import printable, shorten, width_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.show.summary import SummaryTable
+
+NONE = "-"
+MAX_LABEL = 60
+
+
+class Detail(IntEnum):
+    """How much a column says."""
+
+    NARROW = 0  # whole percents, p50 and p95 in one column
+    PLAIN = 1
+    FULL = 2  # with the interval of every percentile
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of texts; ``key`` names it for layouts that leave it out."""
+
+    key: str
+    header: str
+    texts: list[str]
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to show the table; the first one that fits is taken."""
+
+    detail: Detail
+    swept_columns: bool
+    label_width: int
+    without: frozenset[str] = frozenset()
+
+
+_COUNTS = frozenset({"truncated", "unparsed"})
+_LAYOUTS = (
+    Layout(Detail.FULL, True, MAX_LABEL),
+    Layout(Detail.FULL, False, 40),
+    Layout(Detail.PLAIN, True, MAX_LABEL),
+    Layout(Detail.PLAIN, False, 40),
+    Layout(Detail.PLAIN, False, 26),
+    Layout(Detail.NARROW, False, 40),
+    Layout(Detail.NARROW, False, 26),
+    Layout(Detail.NARROW, False, 26, _COUNTS),
+    Layout(Detail.NARROW, False, 26, _COUNTS | {"throughput"}),
+    Layout(Detail.NARROW, False, 18, _COUNTS | {"throughput"}),
+    Layout(Detail.NARROW, False, 18, _COUNTS | {"throughput", "cost", "n"}),
+    Layout(Detail.NARROW, False, 14, _COUNTS | {"throughput", "cost", "n", "tokens", "ttft"}),
+)
+
+
+def render_terminal(table: SummaryTable, width: int) -> str:
+    """The table, notes and verdict for a terminal: no line wider than ``width``, no control character in any."""
+    lines: list[str] = []
+    if not table.frame.empty:
+        lines += [*fitted(table, width).splitlines(), ""]
+    for note in table.notes:
+        lines += _wrapped(note, width, "* ")
+    if table.verdict:
+        lines.append("")
+        for sentence in table.verdict:
+            lines += _wrapped(sentence, width, "")
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(sentence: str, width: int, bullet: str) -> list[str]:
+    return textwrap.wrap(
+        printable(sentence, 2000), max(width, 20), initial_indent=bullet, subsequent_indent=" " * len(bullet)
+    )
+
+
+def fitted(table: SummaryTable, width: int) -> str:
+    """The table in the most telling layout that fits; in the narrowest one, with lines cut, where none does."""
+    text = ""
+    for layout in _LAYOUTS:
+        text = _drawn(columns(table, layout))
+        if max(width_of(line) for line in text.splitlines()) <= width:
+            return text
+    return "\n".join(line if width_of(line) <= width else shorten(line, width) for line in text.splitlines())
+
+
+def _drawn(shown: Sequence[Column]) -> str:
+    from tabulate import tabulate
+
+    # headers go in as rows of a plain table, because tabulate widens a column by two for the sake of its header
+    depth = max(column.header.count("\n") + 1 for column in shown)
+    stacks = []
+    for column in shown:
+        header = column.header.split("\n")
+        texts = [*[""] * (depth - len(header)), *header, *column.texts]
+        stacks.append([*texts[:depth], "-" * max(width_of(text) for text in texts), *texts[depth:]])
+    return tabulate(
+        list(zip(*stacks, strict=True)),
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=["left" if column.left else "right" for column in shown],
+    )
+
+
+def columns(table: SummaryTable, layout: Layout) -> list[Column]:
+    """The columns of a layout, left to right; columns without any content are left out."""
+    frame = table.frame
+    found = [*_names(table, layout), *_figures(frame, "due_" if table.latency_from == "due" else "", layout.detail)]
+    return [
+        column
+        for column in found
+        if column.left or (column.key not in layout.without and any(text != NONE for text in column.texts))
+    ]
+
+
+def _names(table: SummaryTable, layout: Layout) -> list[Column]:
+    if layout.swept_columns and table.swept:
+        names = _short_names(table.swept)
+        return [
+            Column(key, names[key], [printable(_value(value), MAX_LABEL) for value in table.frame[key]], left=True)
+            for key in table.swept
+        ]
+    labels = [printable(label, 200) for label in table.frame["label"]]
+    return [Column("label", "cell", short_labels(labels, layout.label_width), left=True)]
+
+
+def short_labels(labels: Sequence[str], limit: int) -> list[str]:
+    """Labels of at most ``limit`` characters that stay apart: without ``owner/`` first, cut in the middle next."""
+    if max(map(len, labels)) <= limit:
+        return list(labels)
+    bare = [re.sub(r"(?:[\w.-]+/)+", "", label) for label in labels]
+    named = bare if len(set(bare)) == len(set(labels)) else labels
+    short = [shorten(label, limit) for label in named]
+    if len(set(short)) == len(set(labels)):
+        return short
+    return [f"#{index} {shorten(label, limit - len(str(index)) - 2)}" for index, label in enumerate(named)]
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """``model.name`` reads ``model``, ``sampling.temperature`` ``temperature``; the whole key where not unique."""
+    short = {}
+    for key in keys:
+        group, _, last = key.rpartition(".")
+        short[key] = group.rpartition(".")[2] if last in ("name", "kind") and group else last
+    taken = list(short.values())
+    return {key: printable(name if taken.count(name) == 1 else key, MAX_LABEL) for key, name in short.items()}
+
+
+def _value(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NONE
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _figures(frame: pd.DataFrame, prefix: str, detail: Detail) -> Iterator[Column]:
+    narrow = detail is Detail.NARROW
+    due = " (due)" if prefix else ""
+    yield Column("n", "n" if narrow else "requests", [f"{value:.0f}" for value in frame["planned"]])
+    header = "accuracy\n[95%]"
+    yield Column("accuracy", header, [_share(row, "accuracy", 0 if narrow else 1) for row in _rows(frame)])
+    yield from _latency(frame, f"{prefix}ttft", f"TTFT{due}", detail, "ttft")
+    yield from _latency(frame, f"{prefix}e2e", f"E2E{due}", detail, "e2e")
+    if (frame["failure_rate"] > 0).any():
+        served_or_not = f"E2E{due} p95\nincl. failures"
+        if detail is Detail.FULL:
+            yield _times(frame, f"{prefix}e2e_p95_all_ms", served_or_not, "failed_e2e", interval=False)
+    yield Column("tokens", "tok/s", [_number(value) for value in frame["output_tok_per_s_p50"]])
+    yield Column("throughput", "cell\ntok/s", [_number(value) for value in frame["throughput_tok_per_s"]])
+    yield _cost(frame)
+    yield Column("failures", "failed", [_failed(row, narrow) for row in _rows(frame)])
+    for key in ("truncated", "unparsed"):
+        if (frame[key] > 0).any():
+            yield Column(key, key, [_number(value) for value in frame[key]])
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _latency(frame: pd.DataFrame, stem: str, header: str, detail: Detail, key: str) -> Iterator[Column]:
+    p50, p95 = f"{stem}_p50_ms", f"{stem}_p95_ms"
+    if detail is not Detail.NARROW:
+        yield _times(frame, p50, f"{header}\np50", key, interval=detail is Detail.FULL)
+        yield _times(frame, p95, f"{header}\np95", key, interval=detail is Detail.FULL)
+        return
+    text, unit = _in_unit(frame[[p50, p95]].max().max())
+    if frame[p95].isna().all():
+        yield Column(key, f"{header}\np50 {unit}", [text(a) for a in frame[p50]])
+        return
+    pairs = zip(frame[p50], frame[p95], strict=True)
+    yield Column(key, f"{header} {unit}\np50/p95", [f"{text(a)}/{text(b)}" if a == a else NONE for a, b in pairs])
+
+
+def _times(frame: pd.DataFrame, name: str, header: str, key: str, interval: bool) -> Column:
+    finite = frame[name].replace([math.inf], math.nan)
+    text, unit = _in_unit(finite.max())
+    texts = []
+    for row in _rows(frame):
+        shown = text(row[name])
+        if interval and shown != NONE:
+            shown += f" [{text(row[f'{name}_low'])}, {text(row[f'{name}_high'])}]"
+        texts.append(shown)
+    return Column(key, f"{header} {unit}", texts)
+
+
+def _in_unit(largest: float) -> tuple[Callable[[float | None], str], str]:
+    """How the milliseconds of one column are written, so that its numbers compare at a glance."""
+    if largest >= 10_000:
+        return (lambda value: _number(value, 1 / 1000)), "s"
+    return _number, "ms"
+
+
+def _number(value: float | None, factor: float = 1.0) -> str:
+    """Three significant digits, thousands apart; ``inf`` for a percentile that falls on a failure."""
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "inf"
+    scaled = value * factor
+    if scaled == 0 or abs(scaled) >= 100:
+        return f"{scaled:,.0f}"
+    return f"{scaled:.1f}" if abs(scaled) >= 10 else f"{scaled:.3g}"
+
+
+def _share(row: dict[str, Any], name: str, digits: int) -> str:
+    value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None or math.isnan(value):
+        return NONE
+    ends = f"{low * 100:.{digits}f}, {high * 100:.{digits}f}" if digits else f"{low * 100:.0f}-{high * 100:.0f}"
+    return f"{value:.{digits}%} [{ends}]"
+
+
+def _failed(row: dict[str, Any], narrow: bool) -> str:
+    count = row["planned"] - row["ok"]
+    if not count:
+        return "0"
+    return f"{count:.0f}" if narrow else f"{count:.0f} ({row['failure_rate']:.1%})"
+
+
+def _cost(frame: pd.DataFrame) -> Column:
+    currencies = frame["currency"].dropna().unique()
+    if len(currencies) == 1:
+        return Column("cost", f"cost\n{printable(currencies[0], 8)}", [_money(value) for value in frame["cost"]])
+    pairs = zip(frame["cost"], frame["currency"], strict=True)
+    texts = [NONE if cost != cost or cost is None else f"{_money(cost)} {printable(unit, 8)}" for cost, unit in pairs]
+    return Column("cost", "cost", texts)
+
+
+def _money(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return NONE
+    return f"{value:,.2f}" if value >= 100 else f"{value:.3g}"
