@@ -1,0 +1,167 @@
+"""``bench run``: Hydra composes, the pooled launcher gathers, the pipeline executes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from bench.compose import PRIMARY, Loader, experiment_of, user_folders
+from bench.config import Experiment
+from bench.domain import ConfigError
+from bench.explain import explain
+
+DEMO = "experiment=demo"
+
+_SECRET_KEY = re.compile(
+    r"(^|[._\-])(api_?key|apikey|token|secret|password|passwd|authorization|bearer)$", re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(
+    r"\b(sk|pk|rk|hf|gsk|xai)[-_][A-Za-z0-9_\-]{12,}|\bBearer\s+\S{6,}|\bAIza[\w\-]{20,}", re.IGNORECASE
+)
+_VARIABLE = re.compile(r"(null|None|''|\"\"|[A-Za-z_][A-Za-z0-9_]*)(,[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+class CellValue(float):
+    """What one job gives back to Hydra: its mean score (NaN without one), for sweepers that optimise.
+
+    It carries ``exit_code`` and the ``problems`` that refused it through launchers that run jobs elsewhere.
+    """
+
+    exit_code: int
+    problems: tuple[str, ...]
+
+    def __new__(cls, value: float, exit_code: int = 0, problems: tuple[str, ...] = ()) -> CellValue:
+        """A float with its job's exit code."""
+        made = super().__new__(cls, value)
+        made.exit_code, made.problems = exit_code, problems
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CellValue, (float(self), self.exit_code, self.problems)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hydra's task function. A pooled launcher calls it once with all experiments, others once per job's config."""
+
+    command: tuple[str, ...]
+
+    def __call__(self, jobs: DictConfig | Sequence[Experiment]) -> Any:
+        """Execute; one :class:`CellValue` per experiment, or the one of a single config."""
+        from bench.pipeline import execute
+
+        if not isinstance(jobs, DictConfig):
+            result = execute(list(jobs), self.command)
+            return [_cell_value(value, result.exit_code) for value in result.cell_values]
+        try:
+            result = execute([experiment_of(jobs)], self.command)
+        except ConfigError as error:  # Hydra prints exceptions of jobs in its own way; main() raises this one again
+            return CellValue(math.nan, 2, error.problems)
+        return _cell_value(result.cell_values[0] if result.cell_values else None, result.exit_code)
+
+
+def _cell_value(value: float | None, exit_code: int) -> CellValue:
+    return CellValue(math.nan if value is None else value, exit_code)
+
+
+def main(argv: list[str]) -> int:
+    """``bench run [overrides] [-m]``, with Hydra's own flags; without any argument it is the demo.
+
+    Raises:
+        ConfigError: an override, preset or value that does not fit; nothing was sent.
+    """
+    overrides = argv or [DEMO]
+    args = get_args_parser().parse_args(overrides)
+    refuse_secrets(args.overrides)
+    folders = user_folders(args.config_dir)
+    try:
+        loader = Loader(folders)
+        hydra = Hydra(task_name=PRIMARY, config_loader=loader)
+        GlobalHydra.instance().clear()
+        GlobalHydra.instance().initialize(hydra)
+        return _dispatch(hydra, loader, args, ("bench", "run", *argv))
+    except Exception as error:
+        raise ConfigError(*explain(error)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _dispatch(hydra: Hydra, loader: Loader, args: Namespace, command: tuple[str, ...]) -> int:
+    name, overrides = args.config_name or PRIMARY, list(args.overrides)
+    if args.config_path:
+        raise ConfigError("--config-path: the shipped conf is always there; add yours with --config-dir FOLDER")
+    if args.help:
+        from bench.help import run_help
+
+        print(run_help(loader))
+    elif args.hydra_help:
+        hydra.hydra_help(config_name=name, args_parser=get_args_parser(), args=args)
+    elif args.cfg:
+        hydra.show_cfg(name, overrides, cfg_type=args.cfg, package=args.package, resolve=args.resolve)
+    elif args.info:
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come to us, not to Hydra's printer
+        hydra.show_info(args.info, config_name=name, overrides=overrides)
+    elif args.shell_completion:
+        hydra.shell_completion(config_name=name, overrides=overrides)
+    else:
+        mode = RunMode.MULTIRUN if args.multirun else loader.mode(name, overrides) or RunMode.RUN
+        start = hydra.multirun if mode is RunMode.MULTIRUN else hydra.run
+        if mode is RunMode.MULTIRUN and not any(line.startswith("hydra.mode=") for line in overrides):
+            overrides.append("hydra.mode=MULTIRUN")
+        returned = start(config_name=name, task_function=Task(command), overrides=overrides)
+        return exit_code(returned)
+    return 0
+
+
+def exit_code(returned: Any) -> int:
+    """The worst exit code among what Hydra's launchers returned.
+
+    Raises:
+        ConfigError: jobs that ran elsewhere were refused.
+    """
+    values = [job.return_value for job in _jobs(returned) if isinstance(job.return_value, CellValue)]
+    problems = dict.fromkeys(problem for value in values for problem in value.problems)
+    if problems:
+        raise ConfigError(*problems)
+    return max((value.exit_code for value in values), default=0)
+
+
+def _jobs(returned: Any) -> Iterator[JobReturn]:
+    if isinstance(returned, JobReturn):
+        yield returned
+    elif isinstance(returned, (list, tuple)):
+        for item in returned:
+            yield from _jobs(item)
+
+
+def refuse_secrets(overrides: Sequence[str]) -> None:
+    """Hydra and launchers write overrides to disk, so a key must never be one; the value is never repeated.
+
+    Raises:
+        ConfigError: naming the overridden keys that look like secrets.
+    """
+    problems = []
+    for line in overrides:
+        key, _, value = line.partition("=")
+        key = key.lstrip("+~")
+        named = key.endswith("api_key_env") and value and not _VARIABLE.fullmatch(value.strip())
+        if _SECRET_KEY.search(key) or _SECRET_VALUE.search(line) or named:
+            shown = key if "=" in line and not _SECRET_VALUE.search(key) else "an argument"
+            problems.append(
+                f"{shown}: looks like a secret, which must not stand on the command line; put it into an environment "
+                "variable, for example MY_KEY, and give provider.api_key_env=MY_KEY"
+            )
+    if problems:
+        raise ConfigError(*problems)
