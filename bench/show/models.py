@@ -16,7 +16,8 @@ from bench.catalogue import load_presets, load_provider
 from bench.config import Model
 from bench.domain import ConfigError
 from bench.providers import Provider
-from bench.show.offered import offered_models, printable
+from bench.show.offered import offered_models
+from bench.show.terminal import printable
 
 COLUMNS = ("preset", "name", "provider", "context", "thinking", "tools", "vision", "min_p", "price in/out", "as of")
 SIM_PLAYS = "siliconflow"
@@ -142,4 +143,4 @@ def _section(title: str, entries: Sequence[Sequence[str]]) -> None:
         for first, *further in entries:
             print(f"  {printable(first)}")
             for line in further:
-                print(f"      {printable(line)}")
+                print(f"      {printable(line, 500)}")

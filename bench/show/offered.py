@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 from bench.domain import ConfigError
 from bench.providers import Provider
+from bench.show.terminal import printable
 
 ANSWER_LIMIT_S = 20.0
 START_LIMIT_S = 60.0
 LIMIT_BYTES = 16 * 1024 * 1024
-SHOWN_CHARACTERS = 200
+SHOWN_BYTES = 1000
 
 
 def offered_models(provider: Provider) -> list[str]:
@@ -35,11 +36,6 @@ def offered_models(provider: Provider) -> list[str]:
         # the filters leave embedding and image models out; only this service is known to have them
         filters = "?type=text&sub_type=chat" if provider.enforces_page_rules else ""
         return _names(_get(f"{base_url.rstrip('/')}/models{filters}", provider), base_url)
-
-
-def printable(text: str) -> str:
-    """Text of a server on one line, with everything escaped that a terminal could take for a command."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
@@ -102,12 +98,12 @@ def _get(url: str, provider: Provider) -> bytes:
             return _read(answer)
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read(4 * SHOWN_CHARACTERS).decode("utf-8", "replace")[:SHOWN_CHARACTERS]
+            said = error.read(SHOWN_BYTES).decode("utf-8", "replace")
         hint = f"; is the key in {provider.api_key_env} one of this host?" if error.code in (401, 403) else ""
         raise ConfigError(f"{url}: answered HTTP {error.code}: {printable(said)}{hint}") from None
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        said = printable(str(reason) or type(reason).__name__)[:SHOWN_CHARACTERS]
+        said = printable(str(reason) or type(reason).__name__)
         raise ConfigError(f"{url}: cannot be reached: {said}") from None
 
 
@@ -137,5 +133,5 @@ def _names(body: bytes, base_url: str) -> list[str]:
         rows = content["data"]
         return sorted({str(row["id"]) for row in rows})
     except (ValueError, KeyError, TypeError, RecursionError):
-        shown = printable(body[:SHOWN_CHARACTERS].decode("utf-8", "replace"))
+        shown = printable(body[:SHOWN_BYTES].decode("utf-8", "replace"))
         raise ConfigError(f"{base_url}/models: the answer is no list of models: {shown}") from None
