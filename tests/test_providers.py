@@ -301,3 +301,14 @@ def test_trouble_is_a_sentence_and_exit_code_2(stage: Stage, mine: str, capsys: 
     assert "there is no provider 'nowhere'" in capsys.readouterr().err
     assert main(["--config-dir", "/nonexistent"]) == 2
     assert "/nonexistent" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_simulator_is_started_for_the_check_and_offers_every_listed_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["provider"] == "sim"
+    assert found["not_offered"] == []
+    assert len(found["offered"]) >= 56

@@ -235,6 +235,13 @@ def test_a_message_names_model_field_value_and_rule_once_per_broken_rule() -> No
     )
 
 
+def test_a_message_about_what_a_model_does_not_take_says_the_way_out() -> None:
+    body = {"model": ALWAYS.name, "messages": [USER], "enable_thinking": False}
+    (error,) = check_cell(body, ALWAYS).errors
+    assert error.startswith("model Qwen/QwQ-32B: sampling.enable_thinking=false: the model does not take it (only ")
+    assert error.endswith("; leave it out, or set unsupported=drop")
+
+
 def test_a_message_about_a_row_names_its_place() -> None:
     body = {"model": QWEN.name, "messages": [{"role": "developer", "content": "x"}], "n": 0}
     assert check_cell(body, QWEN, place="rows.jsonl:7").errors == (

@@ -41,7 +41,7 @@ def check_cell(
         place: ``file:line`` of the sample that the messages come from.
     """
     found = violations(body, model, prompt_tokens=prompt_tokens, estimated=True, rules=rules)
-    errors = [describe(v, model.name, place) for v in found if v.severity is Severity.ERROR]
+    errors = [describe(v, model.name, place) + _way_out(v) for v in found if v.severity is Severity.ERROR]
     warnings = [describe(v, model.name, place) for v in found if v.severity is Severity.WARNING]
     return Findings(tuple(errors), tuple(warnings))
 
@@ -54,6 +54,10 @@ def drop_unsupported(body: Body, model: ModelFacts) -> tuple[dict[str, Any], lis
     dropped = {v.field: v for v in violations(body, model) if v.parameter_unsupported}
     kept = {key: value for key, value in body.items() if key not in dropped}
     return kept, [f"{describe(v, model.name)}; it is left out of the requests" for v in dropped.values()]
+
+
+def _way_out(violation: Violation) -> str:
+    return "; leave it out, or set unsupported=drop" if violation.parameter_unsupported else ""
 
 
 def describe(violation: Violation, model_name: str, place: str = "") -> str:

@@ -112,19 +112,18 @@ def _plain(value: Any) -> Any:
 
 def _check(name: str, presets: Mapping[str, Model], folders: Sequence[Path], as_json: bool) -> None:
     provider = load_provider(name, *folders)
-    configured: dict[str, str] = {}
-    for preset, model in _of_provider(presets, name, folders).items():
-        configured.setdefault(model.name, preset)
+    own = {model.name for model in _of_provider(presets, name, folders).values()}
+    configured = {model.name: preset for preset, model in reversed([*presets.items()])}
     offered = offered_models(provider)
-    both = {model: preset for model, preset in configured.items() if model in offered}
-    missing = {model: preset for model, preset in configured.items() if model not in offered}
+    both = {model: configured[model] for model in offered if model in configured}
+    missing = {model: configured[model] for model in sorted(own - set(offered))}
     strange = [model for model in offered if model not in configured]
     if as_json:
         found = {"provider": name, "offered": sorted(both), "not_offered": sorted(missing), "not_configured": strange}
         print(json.dumps(found, indent=1))
         return
     print(f"provider {name}: {len(both)} configured models are offered, {len(missing)} are not; {len(strange)} others")
-    _section("configured and offered", [[f"{preset}  ({model})"] for model, preset in both.items()])
+    _section("configured and offered", sorted([f"{preset}  ({model})"] for model, preset in both.items()))
     _section("configured, but not offered now", [[f"{preset}  ({model})"] for model, preset in missing.items()])
     _section("offered, but not configured", [[model, _command(model, name)] for model in strange])
 
