@@ -1,0 +1,126 @@
+"""Undoing what HTTP does to a body: chunked transfer coding and compression, keeping a stamp on every piece."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+
+Reads = list[tuple[int, bytes]]
+
+#: longest chunk-size line (with extensions) and longest trailer section that are taken for real
+MAX_LINE_BYTES = 4096
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+
+
+class CodingError(Exception):
+    """The body is not what its headers say."""
+
+
+class TooLargeError(Exception):
+    """The decompressed body passes the limit."""
+
+
+class Dechunker:
+    """Chunked transfer coding, incrementally: raw reads in, stamped pieces of the body appended to ``pieces``."""
+
+    def __init__(self, pieces: Reads) -> None:
+        self.pieces = pieces
+        self.rest = b""
+        self._left = 0
+        self._after_chunk = False
+        self._in_trailer = False
+        self._held = b""
+
+    def feed(self, ns: int, data: bytes) -> bool:
+        """Takes one read; ``True`` when it ended the body (``rest`` then holds what came after).
+
+        Raises:
+            CodingError: this is not chunked coding.
+        """
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, size = 0, len(data)
+        while True:
+            if self._left:
+                end = at + self._left
+                if end > size:
+                    if at < size:
+                        self.pieces.append((ns, data[at:]))
+                    self._left = end - size
+                    return False
+                self.pieces.append((ns, data[at:end]))
+                at, self._left, self._after_chunk = end, 0, True
+            line = self._line(data, at)
+            if line is None:
+                return False
+            if self._in_trailer and line == at + 2:
+                self.rest = data[line:]
+                return True
+            at = line
+
+    def _line(self, data: bytes, at: int) -> int | None:
+        """Takes the framing line at ``at``: the offset after it, or ``None`` (and holds it) if it is not all here."""
+        if self._after_chunk:
+            if len(data) - at < 2:
+                self._hold(data[at:], b"\r\n")
+                return None
+            if data[at : at + 2] != b"\r\n":
+                raise CodingError("a chunk is longer than its size says")
+            self._after_chunk = False
+            return at + 2
+        if self._in_trailer:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._hold(data[at:])
+            return end + 2 if end >= 0 else None
+        match = _SIZE_LINE.match(data, at)
+        if match is None:
+            if b"\n" in data[at : at + MAX_LINE_BYTES]:
+                raise CodingError("a chunk size is not a hexadecimal number")
+            self._hold(data[at:])
+            return None
+        self._left = int(match[1], 16)
+        self._in_trailer = self._left == 0
+        return match.end()
+
+    def _hold(self, line: bytes, expected: bytes = b"") -> None:
+        if len(line) > MAX_LINE_BYTES or (expected and not expected.startswith(line)):
+            raise CodingError("a framing line of the chunked body is malformed")
+        self._held = line
+
+
+def decompress(reads: Sequence[tuple[int, bytes]], encoding: str, limit_bytes: int) -> Reads:
+    """The reads of a compressed body, decompressed, each piece with the stamp of the read that brought it.
+
+    Args:
+        reads: the body as it came.
+        encoding: the ``Content-Encoding`` header; ``gzip`` and ``deflate`` are known (we ask for neither).
+        limit_bytes: how large the result may become.
+
+    Raises:
+        CodingError: the coding is unknown or the data damaged.
+        TooLargeError: the result passes the limit.
+    """
+    name = encoding.strip().lower()
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise CodingError(f"the server compressed with {encoding[:40]!r} although uncompressed was asked for")
+    first = next((data for _, data in reads if data), b"")
+    # deflate is meant to come in a zlib wrapper, and often comes bare
+    wrapped = len(first) > 0 and first[0] & 0x0F == 8
+    wbits = 15 if name == "deflate" and wrapped else -15 if name == "deflate" else 31
+    inflate = zlib.decompressobj(wbits)
+    pieces: Reads = []
+    left = limit_bytes
+    for ns, data in reads:
+        try:
+            piece = inflate.decompress(data, left + 1)
+        except zlib.error as error:
+            raise CodingError(f"the {name} body is damaged: {error}") from error
+        left -= len(piece)
+        if left < 0:
+            raise TooLargeError
+        if piece:
+            pieces.append((ns, piece))
+    return pieces

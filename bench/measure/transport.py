@@ -1,0 +1,311 @@
+"""One HTTP attempt at a chat completion: the request's bytes out, an :class:`bench.domain.Answer` back.
+
+The only module that knows aiohttp's client. Bytes are stamped when they are read and kept as they are; events and JSON
+are decoded after the body has ended. A failure of the world is part of the answer and never an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from bench import __version__
+from bench.config import Timeout
+from bench.domain import Answer, ConfigError, ErrorKind, Failure, Outcome, Timeline
+from bench.measure.codings import CodingError, TooLargeError, decompress
+from bench.measure.deadlines import Marks, Watch
+from bench.measure.decode import Decoded, decode
+from bench.measure.errors import classify, plain
+from bench.measure.tracing import Sending, failure_of, trace_config
+from bench.providers import Provider
+
+TRACE_HEADERS = ("x-siliconcloud-trace-id", "x-request-id", "request-id", "x-trace-id")
+
+#: seconds an idle connection is kept; below the 5 s after which common servers (uvicorn, Node) close theirs, so that no
+#: request is written into a connection that is just being closed
+KEEP_ALIVE_S = 4.0
+
+#: request bodies above this are written in pieces, because aiohttp would copy them whole
+WRITE_WHOLE_BYTES = 1 << 20
+
+#: a probe asks whether anything answers at all; it need not wait longer for that
+PROBE_S = 5.0
+
+#: what a read ends with when it ends a stream
+DONE_TAILS = (b"[DONE]\n\n", b"[DONE]\r\n\r\n")
+
+DEADLINES = {
+    ErrorKind.TIMEOUT_CONNECT: ("connection", "connect_s"),
+    ErrorKind.TIMEOUT_FIRST_BYTE: ("first byte", "first_byte_s"),
+    ErrorKind.TIMEOUT_BETWEEN_TOKENS: ("further token", "between_tokens_s"),
+    ErrorKind.TIMEOUT_TOTAL: ("end", "total_s"),
+}
+
+
+class Transport:
+    """A pool of connections to one provider, as an async context manager.
+
+    Args:
+        provider: where to and with which headers; its ``base_url`` must be set.
+        timeout: the deadlines of every sending.
+        api_key: the secret itself; it goes into the Authorization header and nowhere else.
+        max_body_bytes: the most that is read of one body; also the most that a compressed one may become.
+        clock: nanoseconds on the clock of all marks.
+
+    Raises:
+        ConfigError: ``base_url`` or the key cannot be used in a request.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        timeout: Timeout,
+        *,
+        api_key: str | None,
+        max_body_bytes: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._base = _base_url(provider)
+        self._provider, self._timeout, self._api_key = provider, timeout, api_key or ""
+        self._max_body_bytes, self._clock = max_body_bytes, clock
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise ConfigError(f"{provider.api_key_env}: the key holds characters that no HTTP header may; set it anew.")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self._provider.verify_tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=300
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers=self._headers(),
+            trace_configs=[trace_config()],
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self, body: bytes, *, stream: bool, due_ns: int, permit_ns: int, on_sent: Callable[[], None] | None = None
+    ) -> Answer:
+        """One attempt: sends ``body`` (JSON) and reads the answer to its end, a deadline or a failure.
+
+        Args:
+            body: the request body, complete.
+            stream: whether it asks for a stream: the deadlines between send and end hold for streams only.
+            due_ns: passed on to the answer's timeline, as is ``permit_ns``.
+            permit_ns: see ``due_ns``.
+            on_sent: called once, when the last byte is handed to the socket.
+
+        Raises:
+            asyncio.CancelledError: the caller's own cancellation; the connection is closed.
+        """
+        sending = Sending(Marks(self._clock()), self._clock, len(body), on_sent)
+        marks = sending.marks
+        watch = Watch(marks, self._timeout, stream=stream, clock=self._clock)
+        broken: Failure | None = None
+        try:
+            broken = await self._exchange(body, sending, watch)
+        except asyncio.CancelledError:
+            if not watch.caused():
+                raise
+            broken = self._deadline(watch)
+        except (aiohttp.ClientError, OSError) as error:
+            broken = failure_of(error, stream=stream)
+        finally:
+            watch.stop()
+        if marks.end_ns is None:
+            marks.end_ns = self._clock()
+        return self._answer(sending, broken, due_ns, permit_ns)
+
+    async def warm(self, connections: int) -> None:
+        """Opens connections that the first requests then find open; spends no request. What fails is left to them."""
+        session = self._open_session()
+        connector = session.connector
+        if connector is None:
+            return
+        request = aiohttp.ClientRequest(
+            "POST", self._base / "chat/completions", loop=asyncio.get_running_loop(), ssl=self._provider.verify_tls
+        )
+        limits = aiohttp.ClientTimeout(total=None, connect=self._timeout.connect_s)
+
+        async def connect() -> aiohttp.connector.Connection:
+            return await connector.connect(request, traces=[], timeout=limits)
+
+        opened = await asyncio.gather(*[connect() for _ in range(connections)], return_exceptions=True)
+        for connection in opened:
+            if not isinstance(connection, BaseException):
+                connection.release()
+
+    async def probe(self) -> str | None:
+        """Whether anything answers at ``base_url``: a sentence naming the URL if nothing does. Spends no token."""
+        url = self._base / "models"
+        limit_s = min(PROBE_S, self._timeout.connect_s or PROBE_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                async with self._open_session().get(url, allow_redirects=False, trace_request_ctx=None):
+                    return None
+        except aiohttp.ClientResponseError:
+            return None
+        except TimeoutError:
+            reason = f"no answer within {limit_s:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            reason = self._censored(failure_of(error, stream=False)).detail
+        return f"{self._base} cannot be reached ({reason}): check provider.base_url and that the server is running."
+
+    async def _exchange(self, body: bytes, sending: Sending, watch: Watch) -> Failure | None:
+        """Sends and reads to the end; the failure is that of a body over the limit."""
+        marks = sending.marks
+        sending.watch = watch
+        response = await self._open_session().post(
+            self._base / "chat/completions",
+            data=body if len(body) <= WRITE_WHOLE_BYTES else io.BytesIO(body),
+            allow_redirects=False,
+            trace_request_ctx=sending,
+        )
+        try:
+            sending.status, sending.headers = response.status, response.headers
+            marks.opaque = _coding(response.headers) != "identity"
+            marks.headers_ns = self._clock()
+            return await self._read(response, marks, watch)
+        finally:
+            response.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, marks: Marks, watch: Watch) -> Failure | None:
+        """Keeps every read of the body with its stamp."""
+        reads: list[tuple[int, bytes]] = []
+        marks.reads = reads
+        left = self._max_body_bytes
+        while data := await response.content.readany():
+            now_ns = self._clock()
+            reads.append((now_ns, data))
+            left -= len(data)
+            if left < 0:
+                return too_large(self._max_body_bytes)
+            if len(reads) == 1:
+                watch.enter_phase()
+            if data.endswith(DONE_TAILS):
+                marks.done_ns = now_ns
+                watch.enter_phase()
+        marks.end_ns = self._clock()
+        return None
+
+    def _answer(self, sending: Sending, broken: Failure | None, due_ns: int, permit_ns: int) -> Answer:
+        """The answer from what was read and how the reading ended."""
+        marks, headers = sending.marks, sending.headers
+        decoded = self._decoded(sending, broken)
+        if broken is not None and decoded.failure is None and marks.reads:
+            # the reply was complete: what came after it is not part of it
+            marks.end_ns = marks.reads[-1][0]
+        return Answer(
+            outcome=decoded.outcome,
+            timeline=Timeline(
+                due_ns=due_ns,
+                permit_ns=permit_ns,
+                sent_ns=marks.sent_ns,
+                headers_ns=marks.headers_ns,
+                first_byte_ns=marks.reads[0][0] if marks.reads else None,
+                end_ns=marks.end_ns,
+                connect_ns=sending.connect_ns,
+            ),
+            status=sending.status,
+            reply=decoded.reply,
+            failure=self._censored(decoded.failure) if decoded.failure is not None else None,
+            bytes_in=sum([len(data) for _, data in marks.reads]),
+            trace_id=next((plain(headers[name], 200) for name in TRACE_HEADERS if headers.get(name)), None),
+        )
+
+    def _decoded(self, sending: Sending, broken: Failure | None) -> Decoded:
+        marks, headers = sending.marks, sending.headers
+        if sending.status is None or (broken is not None and broken.kind is ErrorKind.TOO_LARGE):
+            return Decoded(Outcome.FAILED, None, broken)
+        reads = marks.reads
+        if marks.opaque:
+            try:
+                reads = decompress(reads, _coding(headers), self._max_body_bytes)
+            except TooLargeError:
+                return Decoded(Outcome.FAILED, None, too_large(self._max_body_bytes))
+            except CodingError as error:
+                if sending.status < 300:
+                    return Decoded(Outcome.FAILED, None, broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error))))
+                reads = []
+        if 200 <= sending.status <= 299:
+            return decode(reads, broken)
+        failure = classify(sending.status, headers, b"".join([data for _, data in reads]))
+        return Decoded(Outcome.FAILED, None, failure)
+
+    def _deadline(self, watch: Watch) -> Failure | None:
+        """The failure of a deadline that passed; ``None`` where a stream that was done was merely not closed."""
+        if watch.expired is None:
+            return None
+        what, key = DEADLINES[watch.expired]
+        seconds = getattr(self._timeout, key)
+        return Failure(watch.expired, f"no {what} within {seconds:g} s (timeout.{key})")
+
+    def _censored(self, failure: Failure) -> Failure:
+        """The failure without the API key, should a server have repeated it."""
+        if not self._api_key:
+            return failure
+        code = without_secret(failure.code, self._api_key) if failure.code else failure.code
+        return replace(failure, detail=without_secret(failure.detail, self._api_key), code=code)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": f"chatbench/{__version__}",
+            **self._provider.headers,
+        }
+        return headers | ({"Authorization": f"Bearer {self._api_key}"} if self._api_key else {})
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("a Transport sends only inside its own `async with`")
+        return self._session
+
+
+def too_large(limit_bytes: int) -> Failure:
+    """The failure of a body that passes ``engine.max_body_bytes``."""
+    return Failure(ErrorKind.TOO_LARGE, f"the body passes {limit_bytes} bytes (engine.max_body_bytes)")
+
+
+def without_secret(text: str, secret: str) -> str:
+    """``text`` with ``secret`` struck out, also where the end of ``text`` cut the secret short."""
+    text = text.replace(secret, "***")
+    body = text.removesuffix("…")
+    for length in range(min(len(secret) - 1, len(body)), 3, -1):
+        if body.endswith(secret[:length]):
+            return body[:-length] + "***"
+    return text
+
+
+def _base_url(provider: Provider) -> URL:
+    try:
+        url = URL(provider.base_url or "")
+    except ValueError as error:
+        raise ConfigError(f"provider.base_url={provider.base_url!r}: not a URL ({error}).") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError(f"provider.base_url={provider.base_url!r}: must be an http:// or https:// address.")
+    return url
+
+
+def _coding(headers: Mapping[str, str]) -> str:
+    """The content coding of a response, ``identity`` where there is none."""
+    return headers.get("content-encoding", "").strip().lower() or "identity"
