@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -82,12 +83,12 @@ def fastest(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
     name = "due_e2e_p50_all_ms" if all(cell.is_open for cell in cells) else "e2e_p50_all_ms"
     metric = next(metric for metric in CELL_METRICS if metric.name == name)
     medians = [(metric.of(run.rows_of(cell)), cell) for cell in cells]
-    known = [(estimate, cell) for estimate, cell in medians if estimate.value is not None]
+    known = [(estimate, cell) for estimate, cell in medians if estimate.n]
+    if not any(estimate.value is not None for estimate, _ in known) and known:
+        return f"Speed: too few requests to compare; a median needs {needed_for_quantile(0.5)} per cell."
     if len(known) < 2:
-        if all(estimate.n for estimate, _ in medians):
-            return f"Speed: too few requests to compare; a median needs {needed_for_quantile(0.5)} per cell."
         return None
-    known.sort(key=lambda pair: pair[0].value or 0.0)
+    known.sort(key=lambda pair: math.inf if pair[0].value is None else pair[0].value)
     (top, best), rivals = known[0], known[1:]
     tied = [cell for estimate, cell in rivals if not _below(top, estimate)]
     n = min(estimate.n for estimate, _ in known)

@@ -8,33 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.domain import ConfigError
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
+from bench.record import iter_batches, read_header, read_table
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
-
-
-def read_table(path: Path, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path / f"{table}.parquet", columns=list(columns) if columns else None)
-
-
-def iter_batches(path: Path, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    yield from read_table(path, table, columns).to_batches()
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    import json
-
-    if not (path / "run.json").exists():
-        raise ConfigError(f"{path}: not a run folder: there is no run.json")
-    return json.loads((path / "run.json").read_text())  # type: ignore[no-any-return]
 
 
 IDENTITY = ("request_id", "cell_id", "sample_id", "repeat", "provider", "model", "stream", "n", "cached", "warmup")
@@ -86,7 +68,7 @@ class RunRows:
     @cached_property
     def every_request(self) -> pd.DataFrame:
         """All rows, warm-up included, with the derived columns."""
-        return derive(_frame(read_table(self.path, "requests", columns=REQUEST_COLUMNS)))
+        return derive(_frame(read_table(self.path, "requests", columns=list(REQUEST_COLUMNS))))
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -155,11 +137,11 @@ class RunRows:
 
         if not (self.path / f"{table}.parquet").exists():
             return pa.table({name: pa.array([], pa.null()) for name in columns})
-        return read_table(self.path, table, columns=columns)
+        return read_table(self.path, table, columns=list(columns))
 
     def _batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         if (self.path / f"{table}.parquet").exists():
-            yield from iter_batches(self.path, table, columns=columns)
+            yield from iter_batches(self.path, table, columns=list(columns))
 
     def _of_served(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         served = self.requests.loc[self.requests["outcome"] == "ok", ["request_id", *columns]]
@@ -167,16 +149,12 @@ class RunRows:
 
 
 def read_run(path: Path) -> RunRows:
-    """Open a run folder; tables are read when they are first used.
+    """Open a run folder; tables are read when they are first used (and raise ``ConfigError`` when absent or damaged).
 
     Raises:
         ConfigError: the folder holds no recorded run.
     """
     header = read_header(path)
-    if not (path / "requests.parquet").exists():
-        raise ConfigError(
-            f"{path}: there is no requests.parquet; if the run was interrupted, `bench resume` finishes it"
-        )
     cells = [
         CellInfo(
             cell_id=str(cell["cell_id"]),
