@@ -95,7 +95,8 @@ def make_run(
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in SCHEMAS.items():
         _write(folder / f"{name}.parquet", rows[name], schema, parts)
-    flat = [{"cell_id": f"cell{i}", "index": i, "label": c.label, **c.params} for i, c in enumerate(cells)]
+    params = [{key: str(value) for key, value in cell.params.items()} for cell in cells]
+    flat = [{"cell_id": f"cell{i}", "index": i, "label": c.label, **params[i]} for i, c in enumerate(cells)]
     pq.write_table(pa.Table.from_pylist(flat), folder / "cells.parquet")
     (folder / "run.json").write_text(json.dumps(_header(cells, rows["requests"]) | (header or {})), encoding="utf-8")
     return folder

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import record
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
-from bench.record import iter_batches, read_header, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class RunRows:
     @cached_property
     def every_request(self) -> pd.DataFrame:
         """All rows, warm-up included, with the derived columns."""
-        return derive(_frame(read_table(self.path, "requests", columns=list(REQUEST_COLUMNS))))
+        return derive(_frame(record.read_table(self.path, "requests", columns=list(REQUEST_COLUMNS))))
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -137,11 +137,11 @@ class RunRows:
 
         if not (self.path / f"{table}.parquet").exists():
             return pa.table({name: pa.array([], pa.null()) for name in columns})
-        return read_table(self.path, table, columns=list(columns))
+        return record.read_table(self.path, table, columns=list(columns))
 
     def _batches(self, table: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         if (self.path / f"{table}.parquet").exists():
-            yield from iter_batches(self.path, table, columns=list(columns))
+            yield from record.iter_batches(self.path, table, columns=list(columns))
 
     def _of_served(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         served = self.requests.loc[self.requests["outcome"] == "ok", ["request_id", *columns]]
@@ -154,7 +154,7 @@ def read_run(path: Path) -> RunRows:
     Raises:
         ConfigError: the folder holds no recorded run.
     """
-    header = read_header(path)
+    header = record.read_header(path)
     cells = [
         CellInfo(
             cell_id=str(cell["cell_id"]),
