@@ -1,36 +1,18 @@
-"""Hydra composition: a search path that a user's folder extends, typed presets, and sweeps composed in one go.
-
-Hydra composes about ten configs a second. A sweep of hundreds of cells shares most of its work: presets are read once,
-each distinct set of group choices is composed once, and value overrides are applied to a copy of it.
-"""
+"""What Hydra composes from: conf folders, schemas and plug-ins; and composed configs as plain and typed values."""
 
 from __future__ import annotations
 
-import copy
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.defaults_list import create_defaults_list
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
-from hydra.core.default_element import ResultDefault
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.plugins.config_source import ConfigResult
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
+from omegaconf import DictConfig, Node, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.config import PLUGIN_KEYS, Experiment, Schema, parse
@@ -76,237 +58,25 @@ def _schema() -> DictConfig:
     """The typed parts under a root without a type, because Hydra keeps its own node beside them."""
     root = OmegaConf.create()
     with flag_override(root, "no_deepcopy_set_nodes", True):
-        for key, node in structured(Schema)._content.items():
+        for key, node in children(structured(Schema)):
             root[key] = node
     return root
 
 
-@dataclass(frozen=True)
-class Base:
-    """The composition of one set of group choices. ``config`` is without Hydra's own node, ``hydra`` is the app's."""
-
-    config: DictConfig
-    hydra: DictConfig
-
-    @cached_property
-    def plain(self) -> dict[str, Any]:
-        """The sections as plain values, read-only: cells share them."""
-        plain_config: dict[str, Any] = OmegaConf.to_container(self.config, enum_to_str=True)  # type: ignore[assignment]
-        return plain_config
-
-    @cached_property
-    def _independent(self) -> bool:
-        """No section refers to another one, and nothing mandatory is open."""
-        return "${" not in OmegaConf.to_yaml(self.config) and not OmegaConf.missing_keys(self.config)
-
-    def part(self, keys: Iterable[str]) -> DictConfig | None:
-        """A copy of some top-level keys alone; ``None`` where only the whole config would do."""
-        if not self._independent or not all(key in self.config for key in keys):
-            return None
-        root = OmegaConf.create()
-        with flag_override(root, "no_deepcopy_set_nodes", True):
-            for key in keys:
-                root[key] = copy.deepcopy(self.config._get_node(key))
-        OmegaConf.set_struct(root, True)
-        return root
+def children(node: DictConfig) -> list[tuple[str, Node]]:
+    """The nodes of a mapping by key, neither resolved nor converted; none for a null or missing mapping."""
+    content = node._content
+    return [(str(key), child) for key, child in content.items()] if isinstance(content, dict) else []
 
 
-class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # Hydra ships no types that mypy follows here
-    """Hydra's config loader with typed plug-in presets, a lasting cache of presets, and clear errors.
+def over_schema(group: str, path: str, config: DictConfig) -> DictConfig:
+    """A preset laid over the schema of the plug-in that its ``kind`` names, so that every key of it can be overridden.
 
-    ``compositions`` counts the distinct sets of group choices composed so far.
+    Presets without ``kind`` extend another preset, or are ``auto``; they stay as they are.
+
+    Raises:
+        ConfigError: no such kind, or a key or type that it does not have; names the file.
     """
-
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
-        prepare(folders)
-        path = create_config_search_path(str(shipped("conf")))
-        for folder in folders:
-            path.prepend("user", f"file://{folder}", SearchPathQuery(provider="main"))
-        super().__init__(config_search_path=path)
-        self.folders = tuple(folders)
-        self.compositions = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._repository_cache: dict[tuple[str, ...], CachingConfigRepository] = {}
-        self._parsed: dict[str, Override] = {}
-        self._presets: dict[str, DictConfig] = {}
-        self._bases: dict[tuple[str | None, tuple[str, ...]], Base] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs; caches stay here."""
-        return {"search": self.config_search_path, "repository": self.repository, "folders": self.folders}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Set up in a job's own process, which knows no plug-ins yet."""
-        prepare(state["folders"])
-        self.config_search_path, self.repository = state["search"], state["repository"]
-        self.folders, self.compositions = state["folders"], 0
-        self._clear()
-
-    # -- Hydra's own entry points
-
-    def _parse_overrides_and_create_caching_repo(
-        self, config_name: str | None, overrides: list[str]
-    ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed = [self._override(line) for line in overrides]
-        search = tuple(line for line, o in zip(overrides, parsed, strict=True) if o.key_or_group == "hydra.searchpath")
-        if search not in self._repository_cache:
-            repo = CachingConfigRepository(self.repository)
-            self._process_config_searchpath(config_name, parsed, repo)
-            self._repository_cache[search] = repo
-        return parsed, self._repository_cache[search]
-
-    def _override(self, line: str) -> Override:
-        if line not in self._parsed:
-            self._parsed[line] = OverridesParser.create().parse_override(line)
-        return self._parsed[line]
-
-    def _load_single_config(self, default: ResultDefault, repo: CachingConfigRepository) -> ConfigResult:
-        """A preset, laid over the schema of the plug-in it names with ``kind``."""
-        loaded = repo.load_config(config_path=default.config_path)
-        if loaded is None or not OmegaConf.is_dict(loaded.config):
-            return super()._load_single_config(default, repo)
-        result = copy.copy(loaded)
-        result.config = copy.deepcopy(loaded.config)
-        group = str(default.config_path).split("/")[0]
-        if group in PLUGIN_KEYS and not loaded.is_schema_source:
-            if default.config_path not in self._presets:
-                self._presets[default.config_path] = _over_schema(group, default.config_path, result.config)
-            result.config = copy.deepcopy(self._presets[default.config_path])
-        package = default.package if default.package is not None else result.header["package"]
-        if package in (None, "", "_global_") and group != "hydra":
-            _check_keys(str(default.config_path), result.config)
-        return self._embed_result_config(result, default.package)
-
-    def _load_configuration_impl(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
-    ) -> DictConfig:
-        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
-        if validate_sweep_overrides:
-            self.validate_sweep_overrides_legal(overrides=parsed, run_mode=run_mode, from_shell=from_shell)
-        structural, values = _split(parsed, repo)
-        sweeping = run_mode == RunMode.MULTIRUN and any(o.is_sweep_override() for o in parsed)
-        if not sweeping:
-            structural = self._with_real_provider(config_name, structural, values)
-        lines = [str(o.input_line) for o in structural]
-        cfg: DictConfig = super()._load_configuration_impl(config_name, lines, run_mode, from_shell, False)
-        _open_mappings(cfg)
-        if not (sweeping and any(_is_group(o, repo) for o in parsed if o.is_sweep_override())):
-            _apply(values, cfg)
-        task = [o for o in parsed if not o.is_hydra_override()]
-        cfg.hydra.overrides.task = [o.input_line for o in task]
-        naming = cfg.hydra.job.config.override_dirname
-        cfg.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=task, kv_sep=naming.kv_sep, item_sep=naming.item_sep, exclude_keys=naming.exclude_keys
-        )
-        return cfg
-
-    # -- many configs at once
-
-    def mode(self, config_name: str | None, overrides: Sequence[str]) -> RunMode | None:
-        """Whether the composed app asks for a single run or a sweep (``hydra.mode``), if it says."""
-        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
-        said = [o.value() for o in parsed if o.key_or_group == "hydra.mode"]
-        if not said:
-            structural, _ = _split(parsed, repo)
-            base = self._base(config_name, [o for o in structural if not o.is_sweep_override()])
-            said = [OmegaConf.select(base.hydra, "mode")]
-        return RunMode[str(said[-1]).upper()] if said[-1] in ("RUN", "MULTIRUN", *RunMode) else None
-
-    def compose(self, overrides: Sequence[str], config_name: str | None = PRIMARY) -> dict[str, Any]:
-        """One plain config, resolved, without Hydra's own node.
-
-        Raises:
-            ConfigError: every override that does not fit and every mandatory value that is missing.
-        """
-        try:
-            parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
-            structural, values = _split(parsed, repo)
-            base = self._base(config_name, self._with_real_provider(config_name, structural, values))
-        except Exception as error:
-            raise ConfigError(*explain(error)) from error
-        touched = {re.split(r"[.\[]", override.key_or_group)[0] for override in values}
-        cfg = base.part(touched) if not any("${" in str(o.input_line) for o in values) else None
-        if cfg is None:
-            whole = copy.deepcopy(base.config)
-            _apply(values, whole)
-            return resolved(whole)
-        _apply(values, cfg)
-        return {**base.plain, **resolved(cfg)}
-
-    def options(self, group: str) -> list[str]:
-        """The presets and plug-ins of a group, sorted."""
-        return [str(name) for name in self.get_group_options(group, ObjectType.CONFIG)]
-
-    def lacks(self, group: str, option: str) -> list[str]:
-        """Mandatory keys that a preset leaves open, such as the name of the ``custom`` model."""
-        node = self._base(PRIMARY, [self._override(f"{group}={option}")]).config.get(group)
-        return sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
-
-    def _base(self, config_name: str | None, structural: Sequence[Override]) -> Base:
-        chosen = [o for o in structural if not o.is_hydra_override() or o.key_or_group == "hydra.searchpath"]
-        key = (config_name, tuple(sorted(str(o.input_line) for o in chosen)))
-        if key not in self._bases:
-            self.compositions += 1
-            self._bases[key] = self._compose_base(config_name, [str(o.input_line) for o in chosen])
-        return self._bases[key]
-
-    def _compose_base(self, config_name: str | None, lines: list[str]) -> Base:
-        parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, lines)
-        defaults = create_defaults_list(
-            repo=repo,
-            config_name=config_name,
-            overrides_list=[o for o in parsed if not o.is_hydra_override()],
-            prepend_hydra=True,
-            skip_missing=False,
-        ).defaults
-        own = [d for d in defaults if not str(d.config_path).startswith("hydra/")]
-        cfg = self._compose_config_from_defaults_list(defaults=own, repo=repo)
-        hydra = cfg.pop("hydra", None)
-        OmegaConf.set_struct(cfg, True)
-        _open_mappings(cfg)
-        return Base(cfg, hydra if isinstance(hydra, DictConfig) else OmegaConf.create())
-
-    def _with_real_provider(
-        self, config_name: str | None, structural: list[Override], values: Sequence[Override]
-    ) -> list[Override]:
-        """Replace ``provider=auto`` by the provider that the model's preset names."""
-        settled = [o for o in structural if not o.is_sweep_override()]
-        cfg = self._base(config_name, settled).config
-        if OmegaConf.select(cfg, "provider.kind") != AUTO:
-            return structural
-        name = OmegaConf.select(cfg, "model.provider")
-        for override in values:
-            name = override.value() if override.key_or_group == "model.provider" else name
-        if name not in self.options("provider"):
-            raise ConfigError(f"provider=auto: {unknown('provider', str(name), self.options('provider'))}")
-        others = [o for o in structural if o.key_or_group != "provider"]
-        return [*others, self._override(f"provider={name}")]
-
-
-def _is_group(override: Override, repo: CachingConfigRepository) -> bool:
-    return bool(repo.group_exists(override.key_or_group)) and not isinstance(override.value(), dict)
-
-
-def _split(parsed: Iterable[Override], repo: CachingConfigRepository) -> tuple[list[Override], list[Override]]:
-    """Overrides that decide what is composed (group choices, Hydra's own), and those that set a value in it."""
-    structural: list[Override] = []
-    values: list[Override] = []
-    for override in parsed:
-        if override.is_hydra_override() or _is_group(override, repo):
-            structural.append(override)
-        elif not override.is_sweep_override():
-            values.append(override)
-    return structural, values
-
-
-def _over_schema(group: str, path: str, config: DictConfig) -> DictConfig:
     kind = config.get("kind")
     classes = plugins(group)
     if kind is None or kind == AUTO:
@@ -314,42 +84,32 @@ def _over_schema(group: str, path: str, config: DictConfig) -> DictConfig:
     if kind not in classes:
         raise ConfigError(f"{path}.yaml: {unknown(f'{group} kind', str(kind), list(classes))}")
     try:
-        merged: DictConfig = OmegaConf.merge(structured(classes[kind]), config)
+        merged = OmegaConf.merge(structured(classes[kind]), config)
     except OmegaConfBaseException as error:
         raise ConfigError(*(f"{path}.yaml: {problem}" for problem in explain(error))) from error
+    assert isinstance(merged, DictConfig)
     return merged
 
 
-def _check_keys(path: str, config: DictConfig) -> None:
+def check_keys(path: str, config: DictConfig) -> None:
+    """Refuse top-level keys that do not exist.
+
+    Raises:
+        ConfigError: one sentence per key; names the file.
+    """
     known = [f.name for f in fields(Schema)]
     strange = [str(key) for key in config if key not in (*known, "hydra")]
     if strange:
         raise ConfigError(*(f"{path}.yaml: {unknown('key', key, known)}" for key in strange))
 
 
-def _open_mappings(cfg: DictConfig) -> None:
+def open_mappings(cfg: DictConfig) -> None:
     """Let free-form mappings inside typed nodes (headers, extra) take new keys, which struct mode would refuse."""
-    for node in cfg._content.values():
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
-            continue
-        typed = is_dataclass(node._metadata.object_type)
-        for child in node._content.values() if typed else ():
-            free = isinstance(child, DictConfig) and not is_dataclass(child._metadata.object_type)
-            if free and not child._is_none() and not child._is_missing():
-                OmegaConf.set_struct(child, False)
-
-
-def _apply(values: Iterable[Override], cfg: DictConfig) -> None:
-    problems: list[str] = []
-    for override in values:
-        try:
-            ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
-        except ConfigError as error:
-            problems += error.problems
-        except Exception as error:  # noqa: BLE001 - explain() raises again what it does not know
-            problems += explain(error, override.input_line)
-    if problems:
-        raise ConfigError(*problems)
+    for _, node in children(cfg):
+        if isinstance(node, DictConfig) and is_dataclass(node._metadata.object_type):
+            for _, child in children(node):
+                if isinstance(child, DictConfig) and not is_dataclass(child._metadata.object_type):
+                    OmegaConf.set_struct(child, False)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -358,14 +118,24 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: mandatory values that are missing, interpolations that lead nowhere.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(*(f"{key} is not set: give {key}=VALUE" for key in missing))
     try:
-        plain_config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        config = container(cfg, resolve=not missing)
     except OmegaConfBaseException as error:
         raise ConfigError(*explain(error)) from error
-    return plain_config
+    problems = [f"{key} is not set: give {key}=VALUE" for key in missing]
+    nameless = [key for key in PLUGIN_KEYS if isinstance(config.get(key), dict) and not config[key].get("kind")]
+    problems += [f"{key}: its preset names no kind; there are: {', '.join(sorted(plugins(key)))}" for key in nameless]
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def container(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """A config as plain values, enums as names."""
+    plain_config = OmegaConf.to_container(cfg, resolve=resolve, enum_to_str=True)
+    assert isinstance(plain_config, dict)
+    return {str(key): value for key, value in plain_config.items()}
 
 
 def experiment_of(cfg: DictConfig) -> Experiment:

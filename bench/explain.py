@@ -25,6 +25,25 @@ from yaml import YAMLError
 from bench.domain import ConfigError
 from bench.registry import unknown
 
+_KINDS = {
+    r"(could not be converted to|to) Integer\b": "a whole number",
+    r"(could not be converted to|to) Float\b": "a number",
+    r"not a valid bool": "true or false",
+    r"(could not be converted to|to) (String|string)\b": "a text",
+}
+#: Hydra says these with a bare ValueError
+_HYDRA_VALUE_ERRORS = (
+    "Config group override",
+    "In ",
+    "Invalid defaults list",
+    "Unsupported",
+    "Missing ConfigDefault",
+    "Error parsing",
+    "Only one of",
+    "The --resolve flag",
+    "Expecting one subcommand",
+    "No completion plugin",
+)
 _SWEEP = re.compile(r"(?:argument|parameters) '([^']*)'")
 
 
@@ -49,6 +68,10 @@ def explain(error: BaseException, override: str | None = None) -> list[str]:
     for link in chain:
         if isinstance(link, (HydraException, YAMLError)):
             return [_composition_problem(link)]
+        if isinstance(link, ValueError) and str(link).startswith(_HYDRA_VALUE_ERRORS):
+            return [" ".join(str(link).split())]
+        if isinstance(link, UnicodeDecodeError):
+            return [f"a YAML file is not UTF-8 text: {link}"]
     raise error
 
 
@@ -108,7 +131,7 @@ def _strange_key(error: OmegaConfBaseException, key: str) -> str:
     parent = error.parent_node
     known = [str(name) for name in parent if name != "hydra"] if isinstance(parent, DictConfig) else []
     above, _, name = key.rpartition(".")
-    what = f"key in {above}" if above else "key"
+    what = f"{above} key" if above else "key"
     if not known:
         return f"there is no {what} {name!r}"
     sentence = unknown(what, name, known)
@@ -119,10 +142,9 @@ def _strange_key(error: OmegaConfBaseException, key: str) -> str:
 def _expected(error: OmegaConfBaseException) -> str:
     """The type a value should have had, in words; empty where OmegaConf does not say."""
     text = str(error)
-    names = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "a text"}
-    for pattern, word in names.items():
-        if re.search(rf"(could not be converted to|to) {pattern}\b", text):
-            return word
+    for pattern, words in _KINDS.items():
+        if re.search(pattern, text):
+            return words
     choices = re.search(r"expected one of \[([^\]]*)\]", text)
     if choices:
         return f"one of {choices[1]}"

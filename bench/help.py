@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
-from bench.compose import Loader
+from bench.compose import container
 from bench.config import Schema
+from bench.loader import Loader
 from bench.registry import structured
 
 GROUPS = {
@@ -25,13 +26,16 @@ GROUPS = {
 
 EXAMPLES = (
     ("bench run", "the demo, which is experiment=demo"),
-    ("bench run model=qwen3-8b,qwen3-32b sampling.temperature=0.2,1.0 sampling.n=3 -m", "2 x 2 cells, one run"),
-    ("bench run model='glob(qwen3-*)' dataset=multiple_choice dataset.limit=50 -m", "every model of a family"),
+    ("bench run model=qwen3-8b,qwen3-32b sampling.temperature=0.2,1.0 sampling.n=3 -m", "2 x 2 cells in one run"),
+    ("bench run model='glob(qwen3-*)' dataset=choice dataset.limit=50 -m", "every model of a family"),
     ("bench run 'sampling.temperature=range(0,1.1,0.25)' repeats=5 -m", "a range of temperatures, five repeats"),
-    ("SILICONFLOW_API_KEY=... bench run provider=siliconflow budget=small", "the real service; the key stays yours"),
-    ("bench run provider=compatible provider.base_url=http://127.0.0.1:8000/v1 model=custom model.name=mine", "yours"),
-    ("bench run dataset=jsonl dataset.path=my.jsonl scorer=contains", "your own prompts"),
-    ("bench run limits.rpm=60 limits.concurrency=4 timeout=patient budget.cost=2", "slowly, and for two at most"),
+    ("SILICONFLOW_API_KEY=... bench run provider=siliconflow budget=small", "the real service, with a cap"),
+    (
+        "bench run provider=compatible provider.base_url=http://127.0.0.1:8000/v1 model=custom model.name=mine",
+        "a server and a model of your own",
+    ),
+    ("bench run dataset=jsonl dataset.path=my.jsonl scorer=exact", "prompts of your own: id, prompt, target"),
+    ("bench run limits.rpm=60 limits.concurrency=4 timeout=patient budget.cost=2", "slowly, and with a price limit"),
     ("bench run experiment=demo dry_run=true", "the plan: cells, requests, token and cost ceiling; sends nothing"),
 )
 
@@ -66,8 +70,7 @@ def run_help(loader: Loader) -> str:
     lines += textwrap.wrap(", ".join(keys), WIDTH, initial_indent="  ", subsequent_indent="  ")
     lines += ["", "Examples"]
     for command, meaning in EXAMPLES:
-        one_line = f"  {command}   # {meaning}"
-        lines += [one_line] if len(one_line) <= WIDTH else [f"  # {meaning}", f"  {command}"]
+        lines += [f"  # {meaning}", f"  {command}"]
     lines += [
         "",
         "bench run --cfg job        prints the composed configuration, with every key there is",
@@ -84,8 +87,10 @@ def run_help(loader: Loader) -> str:
 
 
 def _single_keys() -> dict[str, object]:
-    schema = structured(Schema)
-    plain = {str(key): schema[key] for key in schema if key not in GROUPS}
-    return {key: getattr(value, "name", value) for key, value in plain.items() if not hasattr(value, "keys")} | {
-        f"{key}.{name}": value[name] for key, value in plain.items() if hasattr(value, "keys") for name in value
-    }
+    """Keys that no group presets, dotted, with their default values."""
+    keys: dict[str, object] = {}
+    for key, value in container(structured(Schema)).items():
+        if key not in GROUPS:
+            nested = {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
+            keys |= nested or {key: value}
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in keys.items()}

@@ -17,10 +17,11 @@ from hydra.core.utils import JobReturn
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench.compose import PRIMARY, Loader, experiment_of, user_folders
+from bench.compose import PRIMARY, experiment_of, user_folders
 from bench.config import Experiment
 from bench.domain import ConfigError
 from bench.explain import explain
+from bench.loader import Loader
 
 DEMO = "experiment=demo"
 
@@ -82,8 +83,9 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: an override, preset or value that does not fit; nothing was sent.
     """
-    overrides = argv or [DEMO]
-    args = get_args_parser().parse_args(overrides)
+    parser = get_args_parser()
+    parser.prog = "bench run"
+    args = parser.parse_intermixed_args(argv or [DEMO])
     refuse_secrets(args.overrides)
     folders = user_folders(args.config_dir)
     try:

@@ -11,9 +11,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob, Override, ValueType
 
-from bench.compose import Loader
 from bench.config import Experiment, Schema, parse, replace_checked
 from bench.domain import ConfigError
+from bench.loader import Loader
 from bench.registry import typed
 
 MAX_PROBLEMS = 20
@@ -57,8 +57,8 @@ def _values(loader: Loader, override: Override) -> list[str]:
 
 def _complete(loader: Loader, override: Override, options: list[str]) -> list[str]:
     """What a pattern matched, less the presets that cannot stand alone (the ``custom`` model has no name)."""
-    pattern = override.value()
-    named = pattern.include if isinstance(pattern, Glob) else []
+    pattern: object = override.value()
+    named: list[str] = pattern.include if isinstance(pattern, Glob) else []
     kept = []
     for option in options:
         lacking = [] if option in named else loader.lacks(override.key_or_group, option)
@@ -130,4 +130,4 @@ class Parser:
         return self._text[id(value)][1]
 
 
-_SECTIONS = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}
+_SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}

@@ -15,12 +15,20 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class PooledLauncher(Launcher):  # type: ignore[misc]  # Hydra ships no types that mypy follows here
+def _loader(context: HydraContext | None) -> Any:
+    loader = context.config_loader if context else None
+    if not hasattr(loader, "compose"):
+        raise HydraException("hydra/launcher=pooled and hydra/sweeper=pooled are for `bench run`")
+    return loader
+
+
+class PooledLauncher(Launcher):
     """Composes all jobs, then calls the task function once with the list of their experiments."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -37,7 +45,7 @@ class PooledLauncher(Launcher):  # type: ignore[misc]  # Hydra ships no types th
 
         # interpolations such as ${hydra:runtime.cwd} look here
         HydraConfig.instance().set_config(self.config)
-        loader, hydra = self.hydra_context.config_loader, self.config.hydra
+        loader, hydra = _loader(self.hydra_context), self.config.hydra
         jobs = [[*hydra.overrides.hydra, *job] for job in job_overrides]
         cells, cell_of_job = experiments_of(loader, jobs, hydra.job.config_name)
         values = self.task_function(cells)
@@ -52,7 +60,7 @@ class PooledLauncher(Launcher):  # type: ignore[misc]  # Hydra ships no types th
         ]
 
 
-class PooledSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra ships no types that mypy follows here
+class PooledSweeper(BasicSweeper):
     """Hydra's sweep syntax, without composing every job twice and without writing ``multirun.yaml``."""
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -63,7 +71,9 @@ class PooledSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra ships no types
         """
         from bench.sweep import experiments_of, jobs_of
 
-        loader = self.hydra_context.config_loader
+        assert self.config is not None
+        assert self.launcher is not None
+        loader = _loader(self.hydra_context)
         parser = OverridesParser.create(config_loader=loader)
         presets = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
         jobs = jobs_of(loader, presets, parser.parse_overrides(arguments))
@@ -72,8 +82,9 @@ class PooledSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra ships no types
             hydra = self.config.hydra
             experiments_of(loader, [[*hydra.overrides.hydra, *job] for job in jobs], hydra.job.config_name)
         size = self.max_batch_size or len(jobs)
+        launch = self.launcher.launch
         starts = range(0, len(jobs), size)
-        return [self.launcher.launch(jobs[start : start + size], initial_job_idx=start) for start in starts]
+        return [launch(jobs[start : start + size], initial_job_idx=start) for start in starts]
 
 
 @dataclass
