@@ -34,6 +34,7 @@ def start(weights: Path, slots: int, slot_tokens: int, threads: int) -> tuple[st
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.hostnames = ["127.0.0.1"]
+    params.model_alias = {weights.stem}  # else every reply names a path of this machine
     params.port = 0
     params.n_parallel = slots
     params.n_ctx = slots * slot_tokens

@@ -135,13 +135,14 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     from bench.show.report import write_report
     from bench.show.summary import render_terminal, summarise
 
-    scored = score_run(path)
+    score_run(path)
     summary = summarise(path)
     if plan.experiment.report.summary:
         print(render_terminal(summary))
     for written in write_report(path, plan.experiment.report):
         print(written)
-    values = [scored.means[c.cell_id].value if c.cell_id in scored.means else None for c in plan.cells]
+    accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
+    values = [accuracy.get(cell.cell_id) for cell in plan.cells]
     if stop.reason is not None:
         _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
         return RunResult(INTERRUPTED, path, values)

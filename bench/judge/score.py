@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from bench.config import Experiment, parse
@@ -13,33 +13,12 @@ from bench.record import ScoreRow, read_choices, read_header, read_samples, writ
 from bench.scorers import Scorer
 
 
-@dataclass
-class CellMean:
-    """Running mean score of one cell over its scored choices."""
-
-    total: float = 0.0
-    count: int = 0
-
-    @property
-    def value(self) -> float | None:
-        """Mean of the values, ``None`` when nothing was scored."""
-        return self.total / self.count if self.count else None
-
-
-@dataclass
-class Scored:
-    """What scoring gave: mean score per cell and how many choices had which label."""
-
-    means: Mapping[str, CellMean] = field(default_factory=dict)
-    labels: Mapping[Label, int] = field(default_factory=dict)
-
-
-def score_run(path: Path) -> Scored:
+def score_run(path: Path) -> dict[Label, int]:
     """Score every recorded choice of a run with its cell's scorer and write ``scores.parquet``.
 
     Failed requests have no choices and so no score: an error is never a wrong answer. A reply whose stream broke off
     is labelled ``truncated`` and unscored; one cut by ``max_tokens`` counts as right only if the right answer is in
-    what was said, else it is ``truncated`` with value 0.
+    what was said, else it is ``truncated`` with value 0. Gives how many choices had which label.
 
     Raises:
         ConfigError: the folder is no run, or a table cannot be read.
@@ -48,22 +27,18 @@ def score_run(path: Path) -> Scored:
     experiments = {cell["cell_id"]: parse(cell["config"]) for cell in header["cells"]}
     dataset_keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
     samples = read_samples(path)
-    means: dict[str, CellMean] = defaultdict(CellMean)
-    labels: dict[Label, int] = defaultdict(int)
+    labels: Counter[Label] = Counter()
 
     def rows() -> Iterator[ScoreRow]:
-        for recorded in read_choices(path):
+        for recorded in chain.from_iterable(read_choices(path)):
             experiment = experiments[recorded.cell_id]
             sample = samples[dataset_keys[recorded.cell_id]][recorded.sample_id]
             score = verdict(experiment.scorer, sample, recorded.choice, recorded.outcome)
             labels[score.label] += 1
-            if score.value is not None and not recorded.warmup:
-                mean = means[recorded.cell_id]
-                mean.total, mean.count = mean.total + score.value, mean.count + 1
             yield _row(recorded.request_id, recorded.choice.index, experiment, score)
 
     write_scores(path, rows())
-    return Scored(means, labels)
+    return dict(labels)
 
 
 def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) -> Score:

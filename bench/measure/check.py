@@ -10,6 +10,7 @@ from bench.domain import ConfigError, Sample
 from bench.measure.body import request_body
 from bench.measure.canonical import canonical
 from bench.rules import EVERYWHERE_RULES, RULES, check_cell, drop_unsupported, estimate_tokens
+from bench.rules.rule import items
 from bench.samples import SampleSet
 
 _SAMPLING_FIELDS = frozenset(f.name for f in fields(Sampling))
@@ -67,7 +68,7 @@ def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, 
         found = check_cell(
             body,
             experiment.model,
-            prompt_tokens=estimate_tokens(sample.messages),
+            prompt_tokens=estimate_tokens(sample.messages, items(body.get("tools"))),
             rules=rules,
             place=sample.place,
         )
@@ -82,8 +83,16 @@ def representatives(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """One sample per shape of request (roles, tools, format), the longest of its kind: enough to check rules on."""
     longest: dict[str, tuple[int, Sample]] = {}
     for sample in samples:
-        shape = canonical([[m.get("role") for m in sample.messages], sample.tools, sample.response_format])
+        turns = [[message.get("role"), _kinds(message.get("content"))] for message in sample.messages]
+        shape = canonical([turns, sample.tools, sample.response_format])
         length = estimate_tokens(sample.messages)
         if shape not in longest or length > longest[shape][0]:
             longest[shape] = (length, sample)
     return tuple(sample for _, sample in longest.values())
+
+
+def _kinds(content: object) -> object:
+    """The kinds of parts of a message's content; ``None`` for plain text."""
+    if not isinstance(content, list):
+        return None
+    return sorted({str(part.get("type")) if isinstance(part, Mapping) else "?" for part in content})
