@@ -40,9 +40,9 @@ class ToolDelta(Enum):
     glm_broken = "glm_broken"
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: OmegaConf cannot set keys of a frozen value inside a mapping
 class ModelKnobs:
-    """Behaviour of one model. ``None`` in the last block takes the rule by model size.
+    """Behaviour of one model; treated as frozen. ``None`` takes the rule by model size.
 
     Attributes:
         usage_style: where a stream reports usage.

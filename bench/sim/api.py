@@ -34,7 +34,8 @@ OTHER_MODELS = (
     ("Wan-AI/Wan2.2-T2V-A14B", "video", "text-to-video"),
 )
 REMEMBERED_BODIES = 100_000
-NOT_CONTENT = ("stream", "stream_options")
+#: what shortens, repeats or wraps a reply without changing its words
+NOT_CONTENT = ("stream", "stream_options", "n", "stop", "max_tokens", "thinking_budget")
 
 
 class Service:
@@ -79,7 +80,7 @@ class Service:
         if isinstance(asked, Refusal):
             self._refuse(asked, None, connection, trace, accept_ns)
             return
-        digest = _digest(asked.body, NOT_CONTENT)
+        digest = _digest(asked.body)
         attempt = self._attempt(digest)
         chance = Random(f"{self._knobs.seed}/{digest}/{attempt}")
         before, within = _drawn(self._knobs, chance)
@@ -89,7 +90,7 @@ class Service:
         elif before is not None:
             self._refuse(refusals.fault(before, self._knobs.era), before, connection, trace, accept_ns, asked.body)
         else:
-            self._reply(asked, connection, trace, accept_ns, digest, attempt, chance, within)
+            self._reply(asked, connection, trace, accept_ns, attempt, chance, within)
 
     def _attempt(self, digest: int) -> int:
         """How many times this body was seen before; the oldest bodies are forgotten."""
@@ -105,14 +106,14 @@ class Service:
         connection: Connection,
         trace: tuple[str, str],
         accept_ns: int,
-        digest: int,
         attempt: int,
         chance: Random,
         within: str | None,
     ) -> None:
         knobs, name = self._knobs, asked.model.name
         warm = asked.body.get("temperature") != 0
-        seed = Random(f"{knobs.seed}+{digest}+{attempt if warm else 0}").getrandbits(64)
+        content = _digest(asked.body, NOT_CONTENT)
+        seed = Random(f"{knobs.seed}+{content}+{attempt if warm else 0}").getrandbits(64)
         try:
             spoken = compose(Prompt(asked.body, asked.model, knobs, asked.knobs, seed), self._answers)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
@@ -222,7 +223,7 @@ def _drawn(knobs: SimKnobs, chance: Random) -> tuple[str | None, str | None]:
     return picked[0], picked[1]
 
 
-def _digest(body: Mapping[str, Any], without: tuple[str, ...]) -> int:
+def _digest(body: Mapping[str, Any], without: tuple[str, ...] = ()) -> int:
     """A hash of what a body asks for; the order of its keys does not count."""
     content = {key: value for key, value in body.items() if key not in without}
     return int.from_bytes(blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=8).digest(), "big")

@@ -11,6 +11,7 @@ import sys
 import threading
 
 from bench.catalogue import load_models
+from bench.config import Model
 from bench.places import shipped
 from bench.providers.sim import SimKnobs
 from bench.sim.answers import load_answers
@@ -33,6 +34,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def service_models() -> dict[str, Model]:
+    """The models of the service: the presets that name it as their provider."""
+    return {name: model for name, model in load_models().items() if model.provider == "siliconflow"}
+
+
 async def _serve(listening: socket.socket, knobs: SimKnobs, stdin_watch: bool) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
@@ -40,7 +46,7 @@ async def _serve(listening: socket.socket, knobs: SimKnobs, stdin_watch: bool) -
     # Ctrl-C reaches every process of a terminal; a run that started this one still needs it to finish
     loop.add_signal_handler(signal.SIGINT, (lambda: None) if stdin_watch else over.set)
     truth = TruthLog(knobs.truth_log)
-    service = Service(knobs, load_models(), load_answers(shipped("datasets")), truth, loop)
+    service = Service(knobs, service_models(), load_answers(shipped("datasets")), truth, loop)
     gc.freeze()  # presets and prompt sets live as long as the process
     server = await loop.create_server(lambda: Connection(service.handle, knobs.framing.write_bytes), sock=listening)
     if stdin_watch:

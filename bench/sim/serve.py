@@ -7,9 +7,10 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast, get_type_hints
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,7 +25,7 @@ HELP = """bench serve [KEY=VALUE ...]: the built-in simulator of the SiliconFlow
   faults.http_429=0.1             a tenth of the requests refused
   framing.crlf=true               lines end with CR LF
   rpm=60 tpm=40000                limits per account and model
-  'models.[Qwen/Qwen3-8B].skill=0.9'   one model; 'models.*.usage_style=trailing' for all
+  'models[Qwen/Qwen3-8B].skill=0.9'   one model; 'models.*.usage_style=trailing' for all
 
 All knobs and their defaults:
 """
@@ -42,7 +43,7 @@ class ServeOptions:
 
     port: int = 8000
     stdin_watch: bool = False
-    knobs: Any = field(default_factory=dict)
+    knobs: str = "{}"
 
 
 def parse(argv: list[str]) -> tuple[ServeOptions, SimKnobs]:
@@ -63,15 +64,17 @@ def parse(argv: list[str]) -> tuple[ServeOptions, SimKnobs]:
     if missing:
         raise ConfigError(*(f"bench serve: {unknown('knob', head, [*own, *knob_names])}" for head in missing))
     try:
-        options = typed(ServeOptions, _mapping(OmegaConf.from_dotlist(option_words)), where="bench serve")
+        plain = [word for word in option_words if not word.startswith("knobs=")]
+        options = typed(ServeOptions, _mapping(OmegaConf.from_dotlist(plain)), where="bench serve")
         single = _mapping(OmegaConf.from_dotlist(knob_words))
-    except (OmegaConfBaseException, ValueError) as error:
+        whole = json.loads(next((word[6:] for word in reversed(option_words) if word.startswith("knobs=")), "{}"))
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"bench serve: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(options.knobs, Mapping):
+    if not isinstance(whole, Mapping):
         raise ConfigError("bench serve: knobs must be a JSON object")
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"bench serve: port={options.port}: must be between 0 and 65535")
-    given = _merged(options.knobs, single)
+    given = _merged(whole, single)
     _check_keys(given, SimKnobs, "")
     knobs = typed(SimKnobs, given, where="bench serve")
     if found := problems(knobs):
@@ -98,7 +101,7 @@ def _check_keys(given: Mapping[str, Any], schema: type, path: str) -> None:
         elif hints[key] == dict[str, ModelKnobs] and isinstance(value, Mapping):
             for name, entry in value.items():
                 if isinstance(entry, Mapping):
-                    _check_keys(entry, ModelKnobs, f"{path}{key}.[{name}].")
+                    _check_keys(entry, ModelKnobs, f"{path}{key}[{name}].")
 
 
 def main(argv: list[str]) -> int:
