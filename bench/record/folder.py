@@ -189,7 +189,7 @@ def find_run(selector: str, results_dir: Path) -> Path:
         raise ConfigError(f"{results_dir}: there are no runs there; start one with `bench run` or set results_dir")
     if selector == "latest":
         newest = [folder for folder in folders if _stamp(folder)[0] == _stamp(folders[-1])[0]]
-        return max(newest, key=_started_ns)
+        return max(newest, key=_created_ns)
     exact = [folder for folder in folders if selector in (folder.name, _short(folder))]
     found = exact or [folder for folder in folders if selector and selector in _short(folder)]
     if len(found) == 1:
@@ -208,9 +208,9 @@ def _stamp(folder: Path) -> tuple[str, str]:
     return folder.name.partition("-")[0], _short(folder)
 
 
-def _started_ns(folder: Path) -> int:
-    """The wall clock at the start of a run, which tells runs of the same second apart; 0 when it cannot be read."""
+def _created_ns(folder: Path) -> int:
+    """The wall clock when a run was created, which tells runs of the same second apart; 0 when it cannot be read."""
     try:
-        return int(json.loads((folder / HEADER).read_bytes())["origin_unix_ns"])
+        return int(json.loads((folder / HEADER).read_bytes())["created_unix_ns"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0

@@ -32,6 +32,7 @@ def complete(header: Mapping[str, Any], run: Path) -> dict[str, Any]:
         "name": run.parent.name,
         "state": "running",
         "started_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "created_unix_ns": time.time_ns(),
         "origin_ns": origin_ns,
         "origin_unix_ns": time.time_ns() - (time.monotonic_ns() - origin_ns),
         "boot_id": boot_id(),

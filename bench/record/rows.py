@@ -8,8 +8,7 @@ as one byte each, so that neither packing nor sealing makes a Python object per 
 from __future__ import annotations
 
 import json
-import sys
-from array import array
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,16 +233,9 @@ def _choice_row(request_id: str, choice: Choice) -> tuple[Any, ...]:
         times[reasoning] if reasoning >= 0 else None,
         times[answer] if answer < count else None,
         times[-1] if count else None,
-        _int64_bytes(times),
+        struct.pack(f"<{count}q", *times),
         codes,
     )
-
-
-def _int64_bytes(times: tuple[int, ...]) -> bytes:
-    marks = array("q", times)
-    if sys.byteorder == "big":
-        marks.byteswap()
-    return marks.tobytes()
 
 
 def _attempt_row(request_id: str, attempt: Attempt) -> tuple[Any, ...]:

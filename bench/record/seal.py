@@ -23,8 +23,8 @@ from bench.record.journal import ASIDE, read_segment, segments
 from bench.record.rows import unpack
 from bench.record.schemas import DURATIONS, EVENT_KIND_NAMES, SEALED, fitted, writer_options
 
-_BATCH_ROWS = 8192
-_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_ROWS = 4096
+_BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Batch:
@@ -120,7 +120,7 @@ class Sheets:
     def _flush(self) -> None:
         if self._batch is not None:
             for name, table in self._batch.tables().items():
-                self._writers[name].write_table(table, row_group_size=_BATCH_ROWS * 8)
+                self._writers[name].write_table(table)
             self._batch = None
 
     def publish(self, targets: Mapping[str, Path]) -> None:

@@ -20,7 +20,7 @@ SAMPLES = "samples.rows"
 
 
 def keep_cells(folder: Path, cells: Sequence[Cell]) -> None:
-    """One row per cell: ``[fixed columns, parameters]``.
+    """One row per cell: ``[fixed columns, parameters as JSON text]``.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -28,7 +28,7 @@ def keep_cells(folder: Path, cells: Sequence[Cell]) -> None:
     write_frames(folder / CELLS, (pack_row(_cell_row(cell)) for cell in cells))
 
 
-def _cell_row(cell: Cell) -> tuple[dict[str, Any], dict[str, Any]]:
+def _cell_row(cell: Cell) -> tuple[dict[str, Any], str]:
     fixed = {
         "cell_id": cell.cell_id,
         "index": cell.index,
@@ -36,7 +36,7 @@ def _cell_row(cell: Cell) -> tuple[dict[str, Any], dict[str, Any]]:
         "swept": list(cell.swept),
         "dataset_key": cell.dataset_key,
     }
-    return fixed, dict(cell.params)
+    return fixed, json_text(dict(cell.params))
 
 
 def keep_samples(folder: Path, sets: Mapping[str, Sequence[Sample]]) -> None:

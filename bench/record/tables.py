@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -90,7 +91,7 @@ def write_cells(run: Path) -> None:
     source = run / JOURNAL / KEPT_CELLS
     if not source.exists():
         return
-    rows = list(kept(source))
+    rows = [(fixed, json.loads(params)) for fixed, params in kept(source)]
     columns: dict[str, Any] = {
         "cell_id": pa.array([fixed["cell_id"] for fixed, _ in rows], pa.string()),
         "index": pa.array([fixed["index"] for fixed, _ in rows], pa.int64()),
@@ -108,9 +109,10 @@ def _flat(values: list[Any]) -> Any:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if kinds == {int} and all(value is None or value in _INT64 for value in values):
+    exact = all(value in _INT64 for value in values if type(value) is int)
+    if kinds == {int} and exact:
         return pa.array(values, pa.int64())
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float} and exact:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     if kinds <= {str}:
         return pa.array([None if value is None else mended(value) for value in values], pa.string())
