@@ -142,7 +142,7 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     for written in write_report(path, plan.experiment.report):
         print(written)
     accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
-    values = [accuracy.get(cell.cell_id) for cell in plan.cells]
+    values = [accuracy.get(cell_id) for cell_id in plan.asked]
     if stop.reason is not None:
         _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
         return RunResult(INTERRUPTED, path, values)

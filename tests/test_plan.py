@@ -193,6 +193,7 @@ def test_unsupported_drop_leaves_out_and_says_so(tmp_path: Path) -> None:
         ]
     )
     assert len(plan.cells) == 1, "the two cells ask the same once the parameter is dropped"
+    assert plan.asked == (plan.cells[0].cell_id,) * 2
     assert plan.cells[0].config.sampling.enable_thinking is None
     assert any("enable_thinking" in note and "left out" in note for note in plan.notes)
     assert any("asked once" in note for note in plan.notes)

@@ -38,6 +38,7 @@ class Plan:
     Attributes:
         samples: dataset key -> its samples.
         notes: what a person should know before the run: dropped parameters, warnings.
+        asked: the cell id of each experiment, in order; two may share a cell once parameters were dropped.
     """
 
     cells: tuple[Cell, ...]
@@ -45,6 +46,7 @@ class Plan:
     samples: Mapping[str, SampleSet]
     seed: int
     notes: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     @property
     def experiment(self) -> Experiment:
@@ -173,9 +175,17 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
     _check_shared(experiments)
     keys, sets = _load_sets(experiments)
     checked = check_experiments(experiments, [sets[key] for key, _ in keys])
-    cells, merged = _distinct(make_cells(checked, keys))
+    asked = make_cells(checked, keys)
+    cells, merged = _distinct(asked)
     notes = tuple(dict.fromkeys(note for one in checked for note in one.notes)) + merged
-    return Plan(cells=cells, stages=_stages(cells), samples=sets, seed=experiments[0].seed, notes=notes)
+    return Plan(
+        cells=cells,
+        stages=_stages(cells),
+        samples=sets,
+        seed=experiments[0].seed,
+        notes=notes,
+        asked=tuple(cell.cell_id for cell in asked),
+    )
 
 
 def _load_sets(experiments: Sequence[Experiment]) -> tuple[list[tuple[str, str]], dict[str, SampleSet]]:
