@@ -24,6 +24,7 @@ from bench.measure.codings import CodingError, TooLargeError, decompress
 from bench.measure.deadlines import Marks, Watch
 from bench.measure.decode import Decoded, decode
 from bench.measure.errors import classify, plain
+from bench.measure.rawbody import DONE_TAILS, OverLimitError, RawBody, keep_bodies_raw
 from bench.measure.tracing import Sending, failure_of, trace_config
 from bench.providers import Provider
 
@@ -38,9 +39,6 @@ WRITE_WHOLE_BYTES = 1 << 20
 
 #: a probe asks whether anything answers at all; it need not wait longer for that
 PROBE_S = 5.0
-
-#: what a read ends with when it ends a stream
-DONE_TAILS = (b"[DONE]\n\n", b"[DONE]\r\n\r\n")
 
 DEADLINES = {
     ErrorKind.TIMEOUT_CONNECT: ("connection", "connect_s"),
@@ -59,6 +57,7 @@ class Transport:
         api_key: the secret itself; it goes into the Authorization header and nowhere else.
         max_body_bytes: the most that is read of one body; also the most that a compressed one may become.
         clock: nanoseconds on the clock of all marks.
+        raw_bodies: keep bodies past aiohttp's reader where the installed aiohttp allows it, else through its reader.
 
     Raises:
         ConfigError: ``base_url`` or the key cannot be used in a request.
@@ -72,19 +71,18 @@ class Transport:
         api_key: str | None,
         max_body_bytes: int,
         clock: Callable[[], int] = time.monotonic_ns,
+        raw_bodies: bool = True,
     ) -> None:
         self._base = _base_url(provider)
         self._provider, self._timeout, self._api_key = provider, timeout, api_key or ""
-        self._max_body_bytes, self._clock = max_body_bytes, clock
+        self._max_body_bytes, self._clock, self._raw_bodies = max_body_bytes, clock, raw_bodies
         if not (self._api_key.isascii() and self._api_key.isprintable()):
             raise ConfigError(f"{provider.api_key_env}: the key holds characters that no HTTP header may; set it anew.")
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=self._provider.verify_tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=300
-            ),
+            connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             headers=self._headers(),
@@ -93,6 +91,14 @@ class Transport:
             trust_env=False,
         )
         return self
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._provider.verify_tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=300
+        )
+        if self._raw_bodies:
+            keep_bodies_raw(connector, self._max_body_bytes, self._clock)
+        return connector
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -189,6 +195,8 @@ class Transport:
 
     async def _read(self, response: aiohttp.ClientResponse, marks: Marks, watch: Watch) -> Failure | None:
         """Keeps every read of the body with its stamp."""
+        if isinstance(response.content, RawBody):
+            return await self._read_raw(response.content, marks, watch)
         reads: list[tuple[int, bytes]] = []
         marks.reads = reads
         left = self._max_body_bytes
@@ -204,6 +212,23 @@ class Transport:
                 marks.done_ns = now_ns
                 watch.enter_phase()
         marks.end_ns = self._clock()
+        return None
+
+    async def _read_raw(self, body: RawBody, marks: Marks, watch: Watch) -> Failure | None:
+        """Waits for the end of a body that keeps its reads itself."""
+
+        def mark() -> None:
+            marks.done_ns = body.done_ns
+            watch.enter_phase()
+
+        marks.headers_ns, marks.reads, body.on_mark = body.head_ns, body.reads, mark
+        if body.reads:
+            mark()
+        try:
+            await body.readany()
+        except OverLimitError:
+            return too_large(self._max_body_bytes)
+        marks.end_ns = body.end_ns
         return None
 
     def _answer(self, sending: Sending, broken: Failure | None, due_ns: int, permit_ns: int) -> Answer:
