@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -34,11 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and give its exit code: 0 done, 1 a bug, 2 refused before anything was sent, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return OK
+        return guarded(lambda: _show(usage()))
     if arguments[0] == "--version":
-        print(f"bench {__version__}")
-        return OK
+        return guarded(lambda: _show(f"bench {__version__}"))
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         print(f"error: {_unknown_verb(verb)}", file=sys.stderr)
@@ -68,7 +67,9 @@ def usage() -> str:
 def guarded(call: Callable[[], int]) -> int:
     """The exit code of ``call``, with errors shown as the kind of error they are."""
     try:
-        return call()
+        code = call()
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -77,14 +78,21 @@ def guarded(call: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as exit_request:  # argparse leaves this way
-        code = exit_request.code
-        return code if isinstance(code, int) else OK if code is None else REFUSED
+        if isinstance(exit_request.code, str):
+            print(exit_request.code, file=sys.stderr)
+            return REFUSED
+        return int(exit_request.code or OK)
     except BrokenPipeError:  # the reader of our output has gone: `bench models | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's last flush would fail again
         return OK
     except Exception:  # noqa: BLE001 - the outermost frame: a bug is shown whole and has an exit code of its own
         traceback.print_exc()
         return BUG
+
+
+def _show(text: str) -> int:
+    print(text)
+    return OK
 
 
 def _function(verb: str) -> Callable[[list[str]], int]:

@@ -264,6 +264,7 @@ def _apply(values: Iterable[Override], cfg: DictConfig) -> None:
     problems: list[str] = []
     for override in values:
         try:
+            _refuse_other_kind(override, cfg)
             ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
         except ConfigError as error:
             problems += error.problems
@@ -271,3 +272,12 @@ def _apply(values: Iterable[Override], cfg: DictConfig) -> None:
             problems += explain(error, override.input_line)
     if problems:
         raise ConfigError(*problems)
+
+
+def _refuse_other_kind(override: Override, cfg: DictConfig) -> None:
+    """Another plug-in has other keys: it is chosen as a preset, not by setting ``kind`` in the keys of this one."""
+    group, _, key = override.key_or_group.partition(".")
+    value = override.value()
+    kind = value.get("kind") if isinstance(value, dict) and not key else value if key == "kind" else None
+    if group in PLUGIN_KEYS and kind is not None and kind != OmegaConf.select(cfg, f"{group}.kind"):
+        raise ConfigError(f"{override.input_line}: choose another kind with {group}={kind}")
