@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -253,7 +254,7 @@ def test_due_times_are_kept_when_a_request_is_late(tmp_path: Path) -> None:
     plan = make_plan([experiment(rows_file(tmp_path, 5), load={"kind": "constant", "rate": 500.0})])
     out = dispatch(plan, ScriptedSender(), slots=1)
     dues = sorted(e.timeline.due_ns for e in out)
-    assert [b - a for a, b in zip(dues, dues[1:], strict=False)] == [2_000_000] * 4
+    assert [b - a for a, b in pairwise(dues)] == [2_000_000] * 4
     for exchange in out:
         assert exchange.timeline.permit_ns is not None
         assert exchange.timeline.permit_ns >= exchange.timeline.due_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -123,7 +123,7 @@ def test_shards_take_every_request_once(tmp_path: Path) -> None:
     plan = make_plan([experiment(data, sampling={"temperature": t}) for t in (0.1, 0.9)])
     whole = {r.request_id for r in plan.requests()}
     parts = [[r.request_id for r in shard_of(plan.requests(), Shard(i, 3))] for i in range(3)]
-    assert sorted(sum(parts, [])) == sorted(whole)
+    assert sorted(chain.from_iterable(parts)) == sorted(whole)
 
 
 def test_closed_cells_share_a_stage_unless_their_loads_differ(tmp_path: Path) -> None:
