@@ -59,7 +59,7 @@ def test_the_wheel_carries_every_preset_and_prompt_set_and_the_launcher(wheel: P
         missing = {f"bench/shipped/{folder}/{path.relative_to(ROOT / folder)}" for path in own} - names
         assert own
         assert not missing
-    assert "hydra_plugins/bench_launcher/__init__.py" in names
+    assert {"hydra_plugins/bench_launcher/__init__.py", "bench/py.typed"} <= names
     assert "hydra_plugins/__init__.py" not in names, "Hydra's plug-ins share this name: it must stay a namespace"
 
 
