@@ -132,11 +132,10 @@ class Lock:
             self._take(run, time.monotonic() + wait_s)
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, str(os.getpid()).encode(), 0)
-        except OSError as error:
+        except BaseException as error:
             os.close(self.fd)
-            raise unwritable(run, error) from error
-        except ConfigError:
-            os.close(self.fd)
+            if isinstance(error, OSError):
+                raise unwritable(run, error) from error
             raise
 
     def _take(self, run: Path, deadline: float) -> None:

@@ -99,7 +99,7 @@ class Record:
             found = recover_run(path, session_origin_ns(header), limits or SegmentLimits())
             record = cls(path, header, lock, found.journal)
             record.update(state="running", sessions=[*header.get("sessions", []), found.session])
-        except (ConfigError, OSError) as error:
+        except BaseException as error:
             lock.release()
             if isinstance(error, OSError):
                 raise unwritable(path, error) from error
