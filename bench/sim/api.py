@@ -183,8 +183,8 @@ class Service:
     ) -> None:
         reason = " ".join(refusal.reason.split())[:300]
         headers = [trace, ("x-sim-reason", reason)] if reason else [trace]
-        connection.respond(refusal.status, refusal.body, refusal.content_type, headers)
         self._log(accept_ns, body or {}, refusal.status, fault)
+        connection.respond(refusal.status, refusal.body, refusal.content_type, headers)
 
     def _log(
         self, accept_ns: int, body: Mapping[str, Any], status: int, fault: str | None, reply: Reply | None = None

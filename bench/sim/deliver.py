@@ -99,8 +99,8 @@ class Streamed:
         reply, connection = self._reply, self._reply.connection
         connection.begin(EVENT_STREAM, reply.headers)
         if reply.fault == "empty":
-            connection.end()
             self._stop()
+            connection.end()
             return
         thinking = [bool(said.reasoning) for said in reply.spoken]
         self._write(b"".join(self._chunks.opening(index, thinks) for index, thinks in enumerate(thinking)))
@@ -155,28 +155,28 @@ class Streamed:
 
     def _break(self) -> None:
         reply, connection = self._reply, self._reply.connection
+        if reply.fault == "stall":
+            self._timer = reply.loop.call_later(reply.faults.stall_s, self._cut)
+            return
+        self._stop()
         if reply.fault == "error_in_stream":
             self._write(self._chunks.error(top_level=reply.random.random() < 0.5) + self._chunks.done())
             connection.end()
-        elif reply.fault == "stall":
-            self._timer = reply.loop.call_later(reply.faults.stall_s, self._cut)
-            return
         elif reply.fault == "reset":
             connection.reset()
         else:
             connection.close()
-        self._stop()
 
     def _cut(self) -> None:
-        self._reply.connection.close()
         self._stop()
+        self._reply.connection.close()
 
     def _close(self) -> None:
+        self._stop()
         done = b"" if self._reply.fault == "no_done" else self._chunks.done()
         if last := self._chunks.closing() + done:
             self._write(last)
         self._reply.connection.end()
-        self._stop()
 
     def _write(self, data: bytes) -> None:
         self._last_write = self._reply.loop.time()
@@ -193,6 +193,7 @@ class Streamed:
         self._stop()
 
     def _stop(self) -> None:
+        """Account for the reply; before its last bytes, so that whoever has read them finds it in the log."""
         self._reply.connection.on_gone = self._reply.connection.on_room = None
         for timer in (self._timer, self._keep_alive):
             if timer is not None:
@@ -225,12 +226,16 @@ class Whole:
         body = whole_body(
             reply.response_id, reply.created, reply.model, reply.prompt_tokens, reply.spoken, fault != "no_finish"
         )
+        if fault in (None, "no_done", "no_finish"):
+            self._note()
+        if fault != "stall":
+            self._stop()
         if fault in ("cut", "reset", "stall"):
             connection.claim(len(body), body[: len(body) // 2], JSON, reply.headers)
             if fault == "stall":
                 self._timer = reply.loop.call_later(reply.faults.stall_s, self._cut)
-                return
-            (connection.reset if fault == "reset" else connection.close)()
+            else:
+                (connection.reset if fault == "reset" else connection.close)()
         elif fault == "error_in_stream":
             error = b'{"error":{"code":50507,"message":"Request failed: Unknown error.","data":null}}'
             connection.respond(200, error, JSON, reply.headers)
@@ -240,8 +245,6 @@ class Whole:
             connection.respond(200, b"", JSON, reply.headers)
         else:
             connection.respond(200, body, JSON, reply.headers)
-            self._note()
-        self._stop()
 
     def _note(self) -> None:
         """Note the reply as sent in full."""
