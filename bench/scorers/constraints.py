@@ -85,9 +85,9 @@ class Constraints(Scorer):
 
     Kinds: ``words``, ``sentences``, ``paragraphs``, ``lines`` (``min``, ``max``); ``bullets``, ``numbered`` (``count``:
     exactly so many lines); ``include``, ``avoid`` (``words``, whole words in any letter case); ``word_count``
-    (``word``, ``min``, ``max``); ``no_chars`` (``chars``); ``no_digits``; ``lower_case``; ``upper_case``; ``starts_with``,
-    ``ends_with`` (``text``); ``quoted`` (all in double quotes); ``title`` (``<<...>>``); ``json`` (nothing but JSON;
-    ``keys``: exactly these). Outer whitespace of the reply does not count.
+    (``word``, ``min``, ``max``); ``no_chars`` (``chars``); ``no_digits``; ``lower_case``; ``upper_case``;
+    ``starts_with``, ``ends_with`` (``text``); ``quoted`` (all in double quotes); ``title`` (``<<...>>``); ``json``
+    (nothing but JSON; ``keys``: exactly these). Outer whitespace of the reply does not count.
     """
 
     kind: str = "constraints"

@@ -61,11 +61,12 @@ def canonical(value: Any) -> Any:
 
 
 def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
-    """``(path, value)`` of every scalar, empty object and empty list inside a value."""
+    """``(path, value)`` of every scalar, empty object and empty list inside a value, and the length of every list."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
             yield from leaves(item, f"{path}.{key}")
     elif isinstance(value, list) and value:
+        yield f"{path}.length", len(value)
         for position, item in enumerate(value):
             yield from leaves(item, f"{path}[{position}]")
     else:
