@@ -27,6 +27,7 @@ from bench.measure.payloads import (
     read_json,
     read_usage,
     says_something,
+    server_truth,
     split_content,
 )
 from bench.measure.sse import BOM, FIELD_ERROR, Frame, parse
@@ -226,9 +227,9 @@ class _Assembly:
         if names[0] is None or names[1] is None or names[2] is None:
             self._names = [names[0] or chunk.id, names[1] or chunk.model, names[2] or chunk.system_fingerprint]
         if chunk.timings:
-            self._extra["timings"] = raw_value(chunk.timings)
+            self._extra["timings"] = server_truth(chunk.timings)
         if chunk.perf_metrics:
-            self._extra["perf_metrics"] = raw_value(chunk.perf_metrics)
+            self._extra["perf_metrics"] = server_truth(chunk.perf_metrics)
 
     def _take_choice(self, choice: ChunkChoice, ns: int, *, streamed: bool) -> None:
         """Adds one element of ``choices``; one without delta and finish_reason (Azure's late ones) changes nothing."""

@@ -17,6 +17,8 @@ from bench.domain import Usage
 #: a choice index beyond this is no index but damage
 MAX_INDEX = 65_535
 MAX_TOKENS = 2**53
+#: what a server says about its own work (timings) is a few hundred bytes
+MAX_TRUTH_BYTES = 16_384
 
 ABSENT = msgspec.Raw()
 NULL = b"null"
@@ -105,6 +107,16 @@ def raw_value(raw: msgspec.Raw) -> Any:
     """The value of a field that was kept raw, ``None`` where it is absent or null."""
     encoded = bytes(raw)
     return None if not encoded or encoded == NULL else read_json(encoded)
+
+
+def server_truth(raw: msgspec.Raw) -> Any:
+    """The value of a field that is kept for the record as it is: ``None`` where it is absent, damaged or huge."""
+    if not says_something(raw) or len(bytes(raw)) > MAX_TRUTH_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def split_content(content: str | list[Any] | None) -> tuple[str, str]:
