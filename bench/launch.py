@@ -118,13 +118,17 @@ def _dispatch(hydra: Hydra, loader: Loader, args: Namespace, command: tuple[str,
     elif args.shell_completion:
         hydra.shell_completion(config_name=name, overrides=overrides)
     else:
-        mode = RunMode.MULTIRUN if args.multirun else loader.mode(name, overrides) or RunMode.RUN
-        start = hydra.multirun if mode is RunMode.MULTIRUN else hydra.run
-        if mode is RunMode.MULTIRUN and not any(line.startswith("hydra.mode=") for line in overrides):
-            overrides.append("hydra.mode=MULTIRUN")
-        returned = start(config_name=name, task_function=Task(command), overrides=overrides)
-        return exit_code(returned)
+        return _start(hydra, loader, name, overrides, args.multirun, Task(command))
     return 0
+
+
+def _start(hydra: Hydra, loader: Loader, name: str, overrides: list[str], multirun: bool, task: Task) -> int:
+    if not multirun and loader.mode(name, overrides) is not RunMode.MULTIRUN:
+        loader.check(overrides, name)
+        return exit_code(hydra.run(config_name=name, task_function=task, overrides=overrides))
+    if "hydra.mode=MULTIRUN" not in overrides:
+        overrides = [*overrides, "hydra.mode=MULTIRUN"]
+    return exit_code(hydra.multirun(config_name=name, task_function=task, overrides=overrides))
 
 
 def exit_code(returned: Any) -> int:

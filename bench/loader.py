@@ -179,6 +179,19 @@ class Loader(ConfigLoaderImpl):
         Raises:
             ConfigError: every override that does not fit and every mandatory value that is missing.
         """
+        base, cfg, whole = self._composed(config_name, overrides)
+        return resolved(cfg) if whole else {**base.plain, **resolved(cfg)}
+
+    def check(self, overrides: Sequence[str], config_name: str | None = PRIMARY) -> None:
+        """Refuse overrides that do not fit, all at once, before Hydra composes and stops at the first one.
+
+        Raises:
+            ConfigError: one sentence for each.
+        """
+        self._composed(config_name, overrides)
+
+    def _composed(self, config_name: str | None, overrides: Sequence[str]) -> tuple[Base, DictConfig, bool]:
+        """The base, and a copy with all values applied: of the touched sections alone, or (``True``) of the whole."""
         try:
             parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
             structural, values = _split(parsed, repo)
@@ -186,20 +199,17 @@ class Loader(ConfigLoaderImpl):
         except Exception as error:
             raise ConfigError(*explain(error)) from error
         touched = {re.split(r"[.\[]", override.key_or_group)[0] for override in values}
-        cfg = base.part(touched) if not any("${" in str(o.input_line) for o in values) else None
-        if cfg is None:
-            whole = copy.deepcopy(base.config)
-            _apply(values, whole)
-            return resolved(whole)
+        part = base.part(touched) if not any("${" in str(o.input_line) for o in values) else None
+        cfg = copy.deepcopy(base.config) if part is None else part
         _apply(values, cfg)
-        return {**base.plain, **resolved(cfg)}
+        return base, cfg, part is None
 
     def options(self, group: str) -> list[str]:
         """The presets and plug-ins of a group, sorted."""
         return [str(name) for name in self.get_group_options(group, ObjectType.CONFIG)]
 
     def lacks(self, group: str, option: str) -> list[str]:
-        """Mandatory keys that a preset leaves open, such as the name of the ``custom`` model."""
+        """Mandatory keys that a preset leaves open, such as ``model.name`` of the ``custom`` model."""
         node = self._base(PRIMARY, [self._override(f"{group}={option}")]).config.get(group)
         return sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
 

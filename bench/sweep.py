@@ -63,8 +63,9 @@ def _complete(loader: Loader, override: Override, options: list[str]) -> list[st
     for option in options:
         lacking = [] if option in named else loader.lacks(override.key_or_group, option)
         if lacking:
-            keys = ", ".join(f"{override.key_or_group}.{key}" for key in lacking)
-            print(f"note: {override.input_line} leaves out {option!r}, which needs {keys}", file=sys.stderr)
+            print(
+                f"note: {override.input_line} leaves out {option!r}, which needs {', '.join(lacking)}", file=sys.stderr
+            )
         else:
             kept.append(option)
     return kept
