@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 QWEN, QWEN_TRAILING, QWEN_SILENT = "Qwen/Qwen3-8B", "Qwen/Qwen3-32B", "Qwen/Qwen3-14B"
 ALWAYS, NEVER, GLM = "deepseek-ai/DeepSeek-R1", "Qwen/Qwen2.5-7B-Instruct", "zai-org/GLM-4.5-Air"
 
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     QWEN: {"thinking": "toggle", "min_p": True},
     QWEN_TRAILING: {"thinking": "toggle", "min_p": True},
     QWEN_SILENT: {"thinking": "toggle", "min_p": True},
@@ -27,7 +27,7 @@ MODELS = {
     NEVER: {"thinking": "none"},
     GLM: {"thinking": "toggle"},
 }
-KNOBS = {
+KNOBS: dict[str, dict[str, Any]] = {
     QWEN: {"reasoning_tokens": 30},
     QWEN_TRAILING: {"usage_style": "trailing", "role_repeat": False, "tokens_per_chunk": 7, "reasoning_tokens": 30},
     QWEN_SILENT: {"usage_style": "none", "tokens_per_chunk": 3, "answer_in_reasoning": 0.5, "reasoning_tokens": 30},

@@ -16,9 +16,10 @@ from bench.scorers import Scorer
 def score_run(path: Path) -> dict[Label, int]:
     """Score every recorded choice of a run with its cell's scorer and write ``scores.parquet``.
 
-    Failed requests have no choices and so no score: an error is never a wrong answer. A reply whose stream broke off
-    is labelled ``truncated`` and unscored; one cut by ``max_tokens`` counts as right only if the right answer is in
-    what was said, else it is ``truncated`` with value 0. Gives how many choices had which label.
+    An error is never a wrong answer: a failed request has no choices, and what is left of a reply that broke off (its
+    stream ended early, or failed in the middle) is labelled ``truncated`` and has no value. A reply cut by
+    ``max_tokens`` counts as right only if the right answer is in what was said, else it is ``truncated`` with value 0.
+    Gives how many choices had which label.
 
     Raises:
         ConfigError: the folder is no run, or a table cannot be read.
@@ -44,7 +45,7 @@ def score_run(path: Path) -> dict[Label, int]:
 def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) -> Score:
     """One choice's score, with the cases that no scorer decides: no target, broken streams, replies cut by length."""
     if outcome is not Outcome.OK:
-        return Score(None, Label.TRUNCATED, detail="the stream ended before the reply did")
+        return Score(None, Label.TRUNCATED, detail="the reply broke off")
     if sample.target is None:
         return Score(None, Label.UNSCORED, detail="the row has no target")
     score = scorer.score(sample, choice)

@@ -71,7 +71,8 @@ class RawBody(aiohttp.StreamReader):
         if self._dechunker is not None:
             ended = self._dechunker.feed(ns, data)
         else:
-            self.reads.append((ns, data if self.until_close else data[: self._left]))
+            if kept := data if self.until_close else data[: self._left]:
+                self.reads.append((ns, kept))
             self._left -= len(data)
             ended = not self.until_close and self._left <= 0
         if ended:
@@ -82,6 +83,11 @@ class RawBody(aiohttp.StreamReader):
         if first and self.reads and self.on_mark is not None:
             self.on_mark()
         return ended
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether the head says that no byte follows (``Content-Length: 0``)."""
+        return not self.until_close and self._dechunker is None and self._left == 0
 
     def has_rest(self) -> bool:
         """Whether more came than belongs to the body; the connection is then of no further use."""
@@ -182,7 +188,7 @@ class RawHandler(ResponseHandler):
                 return
         if self._phase is Phase.BODY:
             self._payload = self.raw
-            if data:
+            if data or (self.raw is not None and self.raw.holds_nothing):
                 self._take(ns, data)
         elif data:
             self.force_close()
