@@ -111,7 +111,8 @@ def main(argv: list[str]) -> int:
         ConfigError: as :func:`parse`, or the port is taken.
     """
     if {"-h", "--help", "help"} & set(argv):
-        print(HELP + OmegaConf.to_yaml(OmegaConf.structured(SimKnobs)), end="")
+        print(HELP + OmegaConf.to_yaml(OmegaConf.structured(SimKnobs)))
+        print("Knobs of one model, models[NAME].KNOB:\n" + OmegaConf.to_yaml(OmegaConf.structured(ModelKnobs)), end="")
         return 0
     options, knobs = parse(argv)
     listening = listen(options.port)
