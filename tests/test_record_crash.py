@@ -202,6 +202,17 @@ def test_without_a_sealing_process_finish_seals(tmp_path: Path, monkeypatch: pyt
     assert [row["order"] for row in read_table(record.path, "requests").to_pylist()] == list(range(10))
 
 
+def test_full_segments_are_sealed_by_a_process_of_their_own(tmp_path: Path) -> None:
+    record = Record.create(tmp_path, "demo", {"origin_ns": ORIGIN}, limits=SMALL)
+    for number in range(10):
+        record.append(plain(number))
+    record.close()  # waits for the sealing process, and seals nothing itself
+    assert [path.name for path in segments(record.path / "journal")] == ["000003.seg"]
+    assert [row["order"] for row in read_table(record.path, "requests").to_pylist()] == list(range(8))
+    with Record.reopen(record.path, limits=SMALL) as again:
+        assert len(again.done()) == 10
+
+
 # --- crashes between any two steps ---------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -75,7 +74,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def create_folder(
-    results_dir: Path, name: str, moment: datetime, short_id: Callable[[], str] = lambda: secrets.token_hex(3)
+    results_dir: Path, name: str, moment: datetime, short_id: Callable[[], str] = lambda: os.urandom(3).hex()
 ) -> Path:
     """Make ``results_dir/name/<UTC time>-<short id>`` with its journal folder; never one that exists.
 

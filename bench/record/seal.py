@@ -1,4 +1,4 @@
-"""Sealing: packed exchanges become Parquet, whole or not at all. ``python -m bench.record.seal RUN`` does it aside.
+"""Sealing: packed exchanges become Parquet, whole or not at all.
 
 A segment is sealed into ``choices``, ``attempts`` and ``requests``, in this order: each is written beside the journal,
 synced, and moved into place; then the segment is removed. So a part of ``requests`` says that its segment is sealed,
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -194,17 +193,3 @@ def seal_all(run: Path) -> None:
         seal_segment(run, segment)
     if aside.exists():
         write_sheets(journal, {name: part_path(run, name, TAIL) for name in SEALED}, [aside])
-
-
-def main() -> int:
-    """Seal each segment whose path comes in on standard input, until that ends."""
-    run = Path(sys.argv[1])
-    with contextlib.suppress(OSError):
-        os.nice(10)
-    for line in sys.stdin:
-        seal_segment(run, Path(line.rstrip("\n")))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
