@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,24 +79,14 @@ class Loader(ConfigLoaderImpl):
         super().__init__(config_search_path=path)
         self.folders = tuple(folders)
         self.compositions = 0
-        self._clear()
-
-    def _clear(self) -> None:
         self._repository_cache: dict[tuple[str, ...], CachingConfigRepository] = {}
         self._parsed: dict[str, Override] = {}
         self._presets: dict[str, DictConfig] = {}
         self._bases: dict[tuple[str | None, tuple[str, ...]], Base] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs; caches stay here."""
-        return {"search": self.config_search_path, "repository": self.repository, "folders": self.folders}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Set up in a job's own process, which knows no plug-ins yet."""
-        prepare(state["folders"])
-        self.config_search_path, self.repository = state["search"], state["repository"]
-        self.folders, self.compositions = state["folders"], 0
-        self._clear()
+    def __reduce__(self) -> tuple[type[Loader], tuple[tuple[Path, ...]]]:
+        """Made anew in a job's own process, which has to import the plug-ins before it can read any config."""
+        return Loader, (self.folders,)
 
     # -- Hydra's own entry points
 
