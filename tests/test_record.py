@@ -268,6 +268,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, limits: Seg
     assert rows(again.path, "cells")[0]["cell_id"] == "cell-a"
 
 
+def test_a_request_cancelled_in_flight_and_reported_unsent_has_one_row(tmp_path: Path) -> None:
+    record = start(tmp_path)
+    record.append(plain(1, Outcome.CANCELLED, ErrorKind.CANCELLED))
+    unsent = (plain(n, Outcome.NOT_SENT) for n in range(4) if f"req-{n:06d}" not in record.done())
+    record.finish(state="interrupted", unsent=unsent)
+    found = {row["order"]: row["outcome"] for row in rows(record.path, "requests")}
+    assert found == {0: "not_sent", 1: "cancelled", 2: "not_sent", 3: "not_sent"}
+    assert len(rows(record.path, "requests")) == 4
+
+
 def test_after_a_reboot_times_go_on_by_the_wall_clock(tmp_path: Path) -> None:
     record = start(tmp_path)
     record.append(plain(1))

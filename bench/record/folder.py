@@ -93,6 +93,7 @@ def create_folder(
             except FileExistsError:
                 continue
             (path / JOURNAL).mkdir()
+            sync_folder(parent)
             return path
     except OSError as error:
         raise unwritable(parent, error) from error

@@ -11,6 +11,7 @@ second; what it tears is detected by length and checksum and dropped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
@@ -186,9 +187,10 @@ class Segment:
 
 
 class Syncer:
-    """A thread that calls ``fsync`` about a second after a write, off the event loop."""
+    """A thread that calls ``fsync`` about a second after a write, off the event loop; on the folder too."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
         self._wanted: dict[int, bool] = {}  # file descriptor -> close it after the sync
         self._wake = threading.Event()
@@ -219,6 +221,9 @@ class Syncer:
             # duplicates, because a descriptor can be handed back with close=True while it is being synced
             wanted = [(fd if close else os.dup(fd)) for fd, close in self._wanted.items()]
             self._wanted.clear()
+        if wanted:
+            with contextlib.suppress(FileNotFoundError):  # a finished run has no journal any more
+                wanted.append(os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC))
         for fd in wanted:
             try:
                 os.fsync(fd)
@@ -246,7 +251,7 @@ class Journal:
         self._number = first_number
         self._current: Segment | None = None
         self._aside: Segment | None = None
-        self._syncer = Syncer()
+        self._syncer = Syncer(folder)
 
     def go_on_with(self, path: Path, found: Recovered) -> None:
         """Append to the last segment of an earlier session."""

@@ -41,6 +41,7 @@ class Record:
         self._journal = journal
         self._sealer = Sealer(path, lock.fd)
         self._open = True
+        self._unsettled: set[str] = set()
 
     @property
     def run_id(self) -> str:
@@ -153,6 +154,11 @@ class Record:
         Raises:
             OSError: as :meth:`append`.
         """
+        self._write(payload, terminal)
+        if not terminal:
+            self._unsettled.add(unpack(payload)[0][0])
+
+    def _write(self, payload: bytes, terminal: bool) -> None:
         if not self._open:
             raise ValueError(f"{self.path}: the record is closed")
         full = self._journal.append(payload, terminal=terminal)
@@ -174,7 +180,8 @@ class Record:
 
         Args:
             state: ``finished``, or ``interrupted``: then the journal stays and :meth:`reopen` can go on.
-            unsent: an exchange for each planned request that was not sent (streamed, never held as a whole).
+            unsent: an exchange for each planned request without a terminal row (streamed, never held as a whole);
+                one that has been appended as cancelled keeps that row.
 
         Raises:
             OSError: disk full or the like; the journal still holds everything and the run can be reopened.
@@ -183,7 +190,9 @@ class Record:
             raise ValueError(f"state={state!r}: must be finished or interrupted")
         try:
             for exchange in unsent:
-                self.append(exchange)
+                # one cancelled in flight has no terminal row either, but its own row says more than "not sent"
+                if exchange.request.request_id not in self._unsettled:
+                    self._write(pack(exchange), settled(exchange))
             self._journal.close()
             self._sealer.close()
             self._write_tables()
