@@ -134,16 +134,26 @@ def _header(cells: Sequence[MadeCell], requests: list[dict[str, Any]]) -> dict[s
                 "index": index,
                 "label": cell.label,
                 "swept": sorted(keys),
-                "params": cell.params,
-                "config": {
-                    "load": {"kind": cell.load},
-                    "scorer": {"kind": cell.scorer},
-                    "dataset": {"name": "arithmetic"},
-                },
+                "config": _config(cell),
             }
             for index, cell in enumerate(cells)
         ],
     }
+
+
+def _config(cell: MadeCell) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "load": {"kind": cell.load},
+        "scorer": {"kind": cell.scorer},
+        "dataset": {"name": "arithmetic"},
+    }
+    for key, value in cell.params.items():
+        *groups, last = key.split(".")
+        inner = config
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return config
 
 
 def _fill(cell: MadeCell, cell_id: str, random: Random, rows: dict[str, list[dict[str, Any]]]) -> None:

@@ -31,14 +31,20 @@ STRICT_ZERO = ("unparsed", "refused", "truncated")
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What ``run.json`` says of one cell: identity, swept parameters, plain config."""
+    """What ``run.json`` says of one cell: identity, names of its swept parameters, plain config."""
 
     cell_id: str
     index: int
     label: str
     swept: tuple[str, ...]
-    params: Mapping[str, Any]
     config: Mapping[str, Any]
+
+    def param(self, key: str) -> Any:
+        """The value of a parameter by its dotted name; ``None`` where it is not set."""
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
 
     @property
     def is_open(self) -> bool:
@@ -161,7 +167,6 @@ def read_run(path: Path) -> RunRows:
             index=int(cell["index"]),
             label=str(cell["label"]),
             swept=tuple(cell.get("swept") or ()),
-            params=dict(cell.get("params") or {}),
             config=dict(cell.get("config") or {}),
         )
         for cell in header.get("cells", [])

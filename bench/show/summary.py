@@ -12,9 +12,12 @@ from bench.judge.intervals import needed_for_quantile
 from bench.judge.metrics import CELL_METRICS
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
+from bench.show.table import render_terminal
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["SummaryTable", "render_terminal", "summarise", "summary_of", "write_summary"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def summary_of(run: RunRows) -> SummaryTable:
 def _row(run: RunRows, cell: CellInfo, swept: Sequence[str]) -> dict[str, Any]:
     rows = run.rows_of(cell)
     row: dict[str, Any] = {"cell_id": cell.cell_id, "index": cell.index, "label": cell.label}
-    row |= {key: cell.params.get(key) for key in swept}
+    row |= {key: cell.param(key) for key in swept}
     row["scorer"] = next(iter(run.scorers_of(cell)), None)
     currencies = rows.requests["currency"].dropna().unique()
     row["currency"] = " ".join(sorted(map(str, currencies))) or None
@@ -110,6 +113,9 @@ def _state(run: RunRows) -> str | None:
     if state == "finished" and not unsent:
         return None
     sentence = f"The run is {state}" if state != "finished" else "The run is complete"
+    planned, recorded = int(run.header.get("planned") or 0), len(run.every_request)
+    if planned > recorded:
+        sentence += f"; {recorded:,} of its {planned:,} planned requests are recorded so far"
     if unsent:
         sentence += f"; {unsent:,} of {len(run.requests):,} planned requests got no answer because it stopped first"
     return sentence + (f". `bench resume {run.path}` finishes it." if state != "finished" else ".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,8 +67,12 @@ _LAYOUTS = (
 )
 
 
-def render_terminal(table: SummaryTable, width: int) -> str:
-    """The table, notes and verdict for a terminal: no line wider than ``width``, no control character in any."""
+def render_terminal(table: SummaryTable, width: int | None = None) -> str:
+    """The table, notes and verdict for a terminal: no line wider than ``width``, no control character in any.
+
+    ``width`` is the terminal's own unless given; 120 where there is none.
+    """
+    width = shutil.get_terminal_size((120, 24)).columns if width is None else width
     lines: list[str] = []
     if not table.frame.empty:
         lines += [*fitted(table, width).splitlines(), ""]
