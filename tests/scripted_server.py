@@ -47,14 +47,16 @@ class ScriptedServer:
         scripts: what is answered to the first, second ... request over all connections.
         requests: what was received.
         connections: connections accepted.
-        lost: connections that the client closed while its script was still running.
+        waiting: set when a script has come to an ``asyncio.Event``.
+        ended: set when a connection has ended, by whichever side.
     """
 
     scripts: Sequence[Sequence[Step]]
     tls: ssl.SSLContext | None = None
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
-    lost: int = 0
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
     @property
@@ -64,6 +66,7 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: list[asyncio.StreamReader] = []
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -76,8 +79,13 @@ class ScriptedServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def client_gone(self) -> None:
+        """Waits until the client has closed every connection whose script is waiting."""
+        await asyncio.gather(*[reader.read() for reader in self._readers], return_exceptions=True)
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._readers.append(reader)
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -92,13 +100,13 @@ class ScriptedServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
+            self.ended.set()
             writer.close()
 
     async def _play(self, script: Iterable[Step], writer: asyncio.StreamWriter) -> bool:
         """Plays one script; tells whether the connection lives on."""
         for step in script:
             if writer.is_closing():
-                self.lost += 1
                 return False
             if isinstance(step, bytes):
                 writer.write(step)
@@ -106,6 +114,7 @@ class ScriptedServer:
                 # lets a client in the same loop read before the next piece
                 await asyncio.sleep(0)
             elif isinstance(step, asyncio.Event):
+                self.waiting.set()
                 await step.wait()
             elif isinstance(step, End):
                 if step is RESET:

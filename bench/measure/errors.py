@@ -131,6 +131,16 @@ def plain(text: str, limit: int = DETAIL_CHARS) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def without_secret(text: str, secret: str) -> str:
+    """``text`` with ``secret`` struck out, also where the end of ``text`` cut the secret short."""
+    text = text.replace(secret, "***")
+    body = text.removesuffix("…")
+    for length in range(min(len(secret) - 1, len(body)), 3, -1):
+        if body.endswith(secret[:length]):
+            return body[:-length] + "***"
+    return text
+
+
 def _http_status(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
         value = int(value)

@@ -23,7 +23,7 @@ from bench.domain import Answer, ConfigError, ErrorKind, Failure, Outcome, Timel
 from bench.measure.codings import CodingError, TooLargeError, decompress
 from bench.measure.deadlines import Marks, Watch
 from bench.measure.decode import Decoded, decode
-from bench.measure.errors import classify, plain
+from bench.measure.errors import classify, plain, without_secret
 from bench.measure.rawbody import DONE_TAILS, OverLimitError, RawBody, keep_bodies_raw
 from bench.measure.tracing import Sending, failure_of, trace_config
 from bench.providers import Provider
@@ -132,6 +132,8 @@ class Transport:
             if not watch.caused():
                 raise
             broken = self._deadline(watch)
+            if broken is None:
+                marks.end_ns = marks.reads[-1][0]
         except (aiohttp.ClientError, OSError) as error:
             broken = failure_of(error, stream=stream)
         finally:
@@ -309,16 +311,6 @@ class Transport:
 def too_large(limit_bytes: int) -> Failure:
     """The failure of a body that passes ``engine.max_body_bytes``."""
     return Failure(ErrorKind.TOO_LARGE, f"the body passes {limit_bytes} bytes (engine.max_body_bytes)")
-
-
-def without_secret(text: str, secret: str) -> str:
-    """``text`` with ``secret`` struck out, also where the end of ``text`` cut the secret short."""
-    text = text.replace(secret, "***")
-    body = text.removesuffix("…")
-    for length in range(min(len(secret) - 1, len(body)), 3, -1):
-        if body.endswith(secret[:length]):
-            return body[:-length] + "***"
-    return text
 
 
 def _base_url(provider: Provider) -> URL:
