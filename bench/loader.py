@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from bench.compose import AUTO, PRIMARY, check_keys, container, open_mappings, over_schema, prepare, resolved
-from bench.config import PLUGIN_KEYS
+from bench.config import PLUGIN_KEYS, Schema
 from bench.domain import ConfigError
 from bench.explain import explain
 from bench.places import shipped
-from bench.registry import unknown
+from bench.registry import structured, unknown
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,11 @@ class Loader(ConfigLoaderImpl):
 
     def lacks(self, group: str, option: str) -> list[str]:
         """Mandatory keys that a preset leaves open, such as ``model.name`` of the ``custom`` model."""
+        _, repo = self._parse_overrides_and_create_caching_repo(PRIMARY, [])
+        preset = repo.load_config(f"{group}/{option}")
+        alone = preset is not None and not preset.defaults_list and group not in PLUGIN_KEYS
+        if preset and alone and all(OmegaConf.select(preset.config, key) is not None for key in _mandatory(group)):
+            return []  # it sets all there is to set, and composing it would take a hundred times as long
         node = self._base(PRIMARY, [self._override(f"{group}={option}")]).config.get(group)
         return sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
 
@@ -242,6 +247,13 @@ class Loader(ConfigLoaderImpl):
             raise ConfigError(f"provider=auto: {unknown('provider', str(name), self.options('provider'))}")
         others = [o for o in structural if o.key_or_group != "provider"]
         return [*others, self._override(f"provider={name}")]
+
+
+@cache
+def _mandatory(group: str) -> tuple[str, ...]:
+    """The keys of a group without plug-ins that have no default."""
+    keys = sorted(OmegaConf.missing_keys(structured(Schema)))
+    return tuple(key.removeprefix(f"{group}.") for key in keys if key.startswith(f"{group}."))
 
 
 def _is_group(override: Override, repo: IConfigRepository) -> bool:
