@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import Measured, read_truth, run_measured
+from setups import experiment
 
 from bench.config import Experiment
-from tests.measured import Measured, read_truth, run_measured
-from tests.setups import experiment
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import Measured, read_truth, run_measured
+from setups import experiment, rows_file
 
 from bench.judge.metrics.cells import accuracy
 from bench.judge.rows import read_run
 from bench.judge.score import score_run
-from tests.measured import Measured, read_truth, run_measured
-from tests.setups import experiment, rows_file
 
 pytestmark = pytest.mark.slow
 

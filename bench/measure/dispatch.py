@@ -58,6 +58,7 @@ class Run:
         sink: takes each finished exchange at once.
         stop: set once nothing more is to be sent.
         start_ns: when the stage's clock started; due times count from it.
+        bug: what an exchange raised that no failure of the world explains; it stops the run, which then raises it.
     """
 
     slots: asyncio.Semaphore | None
@@ -70,6 +71,18 @@ class Run:
     clock: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+    bug: BaseException | None = None
+
+    def watch(self, exchange: asyncio.Task[None]) -> None:
+        """Count an exchange as in flight until it ends."""
+        self.in_flight.add(exchange)
+        exchange.add_done_callback(self._ended)
+
+    def _ended(self, exchange: asyncio.Task[None]) -> None:
+        self.in_flight.discard(exchange)
+        if not exchange.cancelled() and (bug := exchange.exception()) is not None:
+            self.bug = self.bug or bug
+            self.stop.set()
 
 
 async def run_lane(lane: Lane, run: Run) -> None:
@@ -91,9 +104,7 @@ async def run_lane(lane: Lane, run: Run) -> None:
         permit = await lane.limits.permit(tokens)
         if run.slots is not None:
             await run.slots.acquire()
-        task = asyncio.ensure_future(_exchange(lane, run, request, reservation, permit))
-        run.in_flight.add(task)
-        task.add_done_callback(run.in_flight.discard)
+        run.watch(asyncio.ensure_future(_exchange(lane, run, request, reservation, permit)))
         # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
         await asyncio.sleep(0)
 

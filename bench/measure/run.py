@@ -48,9 +48,13 @@ class Progress(Protocol):
 
 @dataclass
 class Stop:
-    """Why and whether to stop: set by signals and by a record that cannot be written."""
+    """Why and whether to stop: set by signals and by a record that cannot be written.
+
+    ``hurry`` is set when a person asks again: requests in flight are then not waited for.
+    """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str | None = None
     disk_error: OSError | None = None
 
@@ -84,6 +88,8 @@ async def measure(
         async with AsyncExitStack() as stack:
             senders = await open_transports(plan, servers, stack)
             record = open_record()
+            # a bug leaves the run as a crash would: closed, and ready to be resumed
+            stack.push(lambda kind, error, trace: None if kind is None else record.close())
             done = record.done()
             sink = _sink(record, progress, stop)
             watch = asyncio.ensure_future(lag.watch())
@@ -127,12 +133,32 @@ async def _run_stage(lanes: Sequence[Lane], run: Run, stop: Stop, progress: Prog
                 starter.cancel()
         while run.in_flight and not stopped.done():
             await asyncio.wait({stopped, *run.in_flight}, return_when=asyncio.FIRST_COMPLETED)
-        if run.in_flight:
-            await asyncio.wait(set(run.in_flight), timeout=GRACE_S if stop.disk_error is None else 0.0)
+        if run.in_flight and stop.disk_error is None:
+            progress.note(
+                f"{stop.reason or 'a bug'}: waiting up to {GRACE_S:g} s for {len(run.in_flight)} requests in flight "
+                f"(Ctrl-C again to cancel them)"
+            )
+            await _last_of(run, stop)
     finally:
-        for task in (stopped, shown, *starters, *run.in_flight):
-            task.cancel()
-        await asyncio.gather(stopped, shown, *starters, *run.in_flight, return_exceptions=True)
+        await _cancel(stopped, shown, *starters, *run.in_flight)
+    if run.bug is not None:
+        raise run.bug
+
+
+async def _last_of(run: Run, stop: Stop) -> None:
+    """Until all requests in flight have ended, for ``GRACE_S`` at most and only while nobody is in a hurry."""
+    ended = asyncio.ensure_future(asyncio.wait(set(run.in_flight)))
+    hurried = asyncio.ensure_future(stop.hurry.wait())
+    try:
+        await asyncio.wait({ended, hurried}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel(ended, hurried)
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _show_throttle(lanes: Sequence[Lane], progress: Progress) -> None:
@@ -173,13 +199,12 @@ def _sink(record: Record, progress: Progress, stop: Stop) -> Callable[[Exchange]
 
 @contextlib.contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: stop in order. A second Ctrl-C: cancel what is in flight."""
+    """First Ctrl-C or SIGTERM: stop in order. A second one: cancel what is in flight."""
     loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
 
     def on_signal() -> None:
-        if stop.event.is_set() and task is not None:
-            task.cancel()
+        if stop.event.is_set():
+            stop.hurry.set()
         stop.set("interrupted")
 
     handled = []
