@@ -13,7 +13,7 @@ from typing import Any
 from bench.config import Experiment, parse
 from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
-from bench.measure.header import make_header, next_session
+from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Stop, measure, unsent
 from bench.measure.servers import Servers
@@ -75,9 +75,7 @@ def resume(argv: Sequence[str]) -> int:
         _check_same(plan, header, path)
 
         def open_record() -> Record:
-            record = Record.reopen(path)
-            record.update(**next_session(record.header))
-            return record
+            return Record.reopen(path)
 
         return _measured(plan, servers, open_record).exit_code
 
@@ -95,6 +93,7 @@ def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
 def _measured(plan: Plan, servers: Servers, open_record: Callable[[], Record]) -> RunResult:
     from bench.show.progress import Bars
 
+    servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
     progress = Bars()
     try:
         record, stop = _loop(plan)(measure(plan, servers, progress, open_record))
@@ -124,6 +123,9 @@ def _finish(plan: Plan, record: Record, stop: Stop) -> None:
     except OSError as error:
         stop.disk_error = stop.disk_error or error
         stop.set(f"the record cannot be written: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _say(f"interrupted while the tables were written; finish with: bench resume {record.path}")
+        raise
 
 
 def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:

@@ -31,7 +31,6 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
         "state": "running",
         "started_at": started_at.isoformat(),
         "origin_ns": origin_ns,
-        "sessions": [{"started_at": started_at.isoformat(), "origin_ns": origin_ns}],
         "command": list(command),
         "seed": plan.seed,
         "planned": plan.total,
@@ -57,19 +56,6 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
         },
         "notes": list(plan.notes),
     }
-
-
-def next_session(header: dict[str, Any]) -> dict[str, Any]:
-    """Header changes for a resumed run.
-
-    The monotonic clock starts anew with each boot, so the origin is moved such that times keep counting from the
-    run's start on the wall clock.
-    """
-    now_ns, now = time.monotonic_ns(), datetime.now(UTC)
-    elapsed_s = (now - datetime.fromisoformat(header["started_at"])).total_seconds()
-    origin_ns = now_ns - int(elapsed_s * 1e9)
-    session = {"started_at": now.isoformat(), "origin_ns": origin_ns}
-    return {"origin_ns": origin_ns, "state": "running", "sessions": [*header.get("sessions", []), session]}
 
 
 def _versions() -> dict[str, str]:

@@ -227,4 +227,4 @@ def unsent(plan: Plan, record: Record, reason: str) -> Iterator[Exchange]:
     for request in plan.requests():
         if request.request_id not in done:
             failure = Failure(ErrorKind.CANCELLED, reason)
-            yield Exchange(request, Outcome.NOT_SENT, Timeline(due_ns=record.header["origin_ns"]), failure=failure)
+            yield Exchange(request, Outcome.NOT_SENT, Timeline(due_ns=record.origin_ns), failure=failure)
