@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +52,16 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
         def open_record() -> Record:
             config = plan.experiment
             record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
-            record.write_cells(plan.cells)
-            record.write_samples({key: one.samples for key, one in plan.samples.items()})
+            try:
+                record.write_cells(plan.cells)
+                record.write_samples({key: one.samples for key, one in plan.samples.items()})
+            except OSError as error:
+                record.close()
+                shutil.rmtree(record.path, ignore_errors=True)
+                folder = record.path.parent
+                raise ConfigError(
+                    f"{folder}: cannot write results there ({error.strerror or error}); make room, or set results_dir"
+                ) from error
             return record
 
         return _measured(plan, servers, open_record)
@@ -73,11 +82,7 @@ def resume(argv: Sequence[str]) -> int:
     with Servers(experiments) as servers:
         plan = make_plan(experiments)
         _check_same(plan, header, path)
-
-        def open_record() -> Record:
-            return Record.reopen(path)
-
-        return _measured(plan, servers, open_record).exit_code
+        return _measured(plan, servers, lambda: Record.reopen(path)).exit_code
 
 
 def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:

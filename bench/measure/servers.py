@@ -101,6 +101,15 @@ class Servers:
             )
         return self._by_command[tuple(command)].base_url()
 
+    def wait(self) -> None:
+        """Wait until every server that was started listens.
+
+        Raises:
+            ConfigError: one of them did not start.
+        """
+        for server in self._by_command.values():
+            server.base_url()
+
     def __enter__(self) -> Servers:
         return self
 
