@@ -194,9 +194,9 @@ def _amounts(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
         notes.append(f"{(~priced).sum():,} of {len(served):,} served replies have no price; cost leaves them out.")
     if len(warmup):
         spent = warmup["cost"].sum()
-        notes.append(
-            f"{len(warmup):,} warm-up requests are left out" + (f" (they cost {spent:.4g})." if spent else ".")
-        )
+        unit = " ".join(sorted(map(str, warmup["currency"].dropna().unique())))
+        paid = f" (they cost {spent:.3g} {unit})" if spent else ""
+        notes.append(f"{len(warmup):,} warm-up requests are left out{paid}.")
     if len(frame) > 1 and _interleaved(served):
         notes.append("The cells ran interleaved: a cell's own throughput is its share of the whole.")
     return notes

@@ -1,0 +1,259 @@
+"""``bench report`` and what is written after a run: ``report.md``, ``plots/``, ``summary.parquet``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config import ReportConfig
+from bench.domain import ConfigError
+from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
+from bench.judge.rows import RunRows, read_run
+from bench.record import find_run
+from bench.show.markdown import code_block, escaped, table
+from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
+from bench.show.table import Column, Detail, Layout, columns
+
+if TYPE_CHECKING:
+    from bench.show.plots import Drawn
+
+MAX_FAILURE_ROWS = 50
+PERCENTILES = (
+    "Times are from marks on one monotonic clock. Percentiles are nearest ranks of served requests with the 95% "
+    "order-statistic interval in brackets, and are withheld where that interval does not exist."
+)
+_FULL = Layout(Detail.FULL, swept_columns=True, label_width=60)
+_SAMPLING = ("temperature", "top_p", "max_tokens", "n", "stream", "enable_thinking")
+_LOAD = ("load.kind", "load.concurrency", "load.rate", "repeats")
+_ASKED_FIRST = ("model.name", "provider.name", "provider.base_url", *_LOAD, *(f"sampling.{key}" for key in _SAMPLING))
+#: which metric defines a column of the printed table, by the column's key
+DEFINED_BY = {
+    "n": "planned",
+    "accuracy": "accuracy",
+    "ttft": "ttft_ms",
+    "e2e": "e2e_ms",
+    "failed_e2e": "e2e_p95_all_ms",
+    "tokens": "output_tok_per_s",
+    "throughput": "throughput_tok_per_s",
+    "cost": "cost",
+    "failures": "failure_rate",
+    "truncated": "truncated",
+    "unparsed": "unparsed",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """``bench report RUN...``: write the reports again and print the tables.
+
+    Raises:
+        ConfigError: no such run, or its folder cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog="bench report",
+        description="Write report.md, plots/ and summary.parquet of runs again, and print their tables side by side.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run folder, 'latest', or an unambiguous part of its name"
+    )
+    parser.add_argument("--results-dir", default="results", help="where runs lie (default: results)")
+    options = parser.parse_args(list(argv))
+    paths = list(dict.fromkeys(find_run(name, Path(options.results_dir)) for name in options.runs))
+    opened = [read_run(path) for path in paths]
+    summaries = [summary_of(run) for run in opened]
+    shown = summaries[0] if len(summaries) == 1 else side_by_side(opened, summaries)
+    print(render_terminal(shown))
+    for run, summary in zip(opened, summaries, strict=True):
+        for written in _write(run, summary, ReportConfig()):
+            print(written)
+    return 0
+
+
+def write_report(path: Path, config: ReportConfig) -> list[Path]:
+    """Write what ``config`` asks for into a run folder; gives the files written.
+
+    Raises:
+        ConfigError: the folder holds no recorded run, or cannot be written.
+    """
+    if not (config.summary or config.markdown or config.plots):
+        return []
+    run = read_run(path)
+    return _write(run, summary_of(run), config)
+
+
+def _write(run: RunRows, summary: SummaryTable, config: ReportConfig) -> list[Path]:
+    from bench.show.plots import write_plots
+
+    try:
+        files = [write_summary(summary, run.path)] if config.summary else []
+        drawn = write_plots(run, summary, run.path / "plots") if config.plots else []
+        files += [file for plot in drawn for file in plot.files]
+        if config.markdown:
+            files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn)))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ConfigError(f"{run.path}: the report cannot be written ({said}); make room or allow writing") from error
+    return files
+
+
+def _write_text(path: Path, text: str) -> Path:
+    part = path.with_name(f".tmp-{path.name}")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def side_by_side(runs: Sequence[RunRows], summaries: Sequence[SummaryTable]) -> SummaryTable:
+    """Several runs as one table with a column ``run``; nothing is compared, so there is no verdict."""
+    import pandas as pd
+
+    swept = tuple(dict.fromkeys(key for summary in summaries for key in summary.swept)) or ("cell",)
+    frames = []
+    for run, summary in zip(runs, summaries, strict=True):
+        frame = summary.frame.assign(run=summary.run_id, cell=summary.frame["label"])
+        frame["label"] = summary.run_id + " " + frame["label"]
+        missing = [key for key in swept if key not in frame.columns]
+        frames.append(frame.assign(**{key: [cell.param(key) for cell in run.cells] for key in missing}))
+    return SummaryTable(
+        run_id=" ".join(summary.run_id for summary in summaries),
+        frame=pd.concat([frame.astype(object) for frame in frames], ignore_index=True).infer_objects(),
+        swept=("run", *swept),
+        failures=pd.concat([summary.failures for summary in summaries], ignore_index=True),
+        notes=tuple(f"{summary.run_id}: {note}" for summary in summaries for note in summary.notes),
+        verdict=(),
+        latency_from="due" if all(summary.latency_from == "due" for summary in summaries) else "sent",
+    )
+
+
+def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = ()) -> str:
+    """The text of ``report.md``."""
+    header = run.header
+    requests = f"{len(run.requests):,} request{'s' * (len(run.requests) != 1)}"
+    cells = f"{len(run.cells)} cell{'s' * (len(run.cells) != 1)}"
+    parts = [
+        f"# {escaped(header.get('name', run.path.name))}: {cells}, {requests}",
+        "\n\n".join(f"**{escaped(sentence, 1000)}**" for sentence in summary.verdict),
+        _results(summary),
+        "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
+        _failed(summary),
+        *_plots(drawn),
+        "## What was run",
+        table(["", ""], _facts(header, run), left=2),
+        "## How to repeat it",
+        *_repeat(header, run),
+        *_definitions(summary),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _results(summary: SummaryTable) -> str:
+    if summary.frame.empty:
+        return ""
+    shown = _shown(summary)
+    rows = list(zip(*(column.texts for column in shown), strict=True))
+    headers = [column.header.replace("\n", " ") for column in shown]
+    named = sum(column.left for column in shown)
+    return "## Results\n\n" + table(
+        [escaped(header) if i < named else header for i, header in enumerate(headers)], rows, named
+    )
+
+
+def _shown(summary: SummaryTable) -> list[Column]:
+    return columns(summary, _FULL)
+
+
+def _failed(summary: SummaryTable) -> str:
+    rows = summary.failures
+    if rows.empty:
+        return ""
+    clean = rows.astype(object).where(rows.notna(), "-")
+    fields = ["label", "outcome", "error_kind", "example", "requests"]
+    text = "## Failures\n\n" + table(
+        ["cell", "outcome", "kind", "first message", "requests"],
+        clean[fields].head(MAX_FAILURE_ROWS).to_numpy().tolist(),
+        4,
+    )
+    more = len(rows) - MAX_FAILURE_ROWS
+    return text + (f"\n\n{more} rarer rows are left out; all are in `requests.parquet`." if more > 0 else "")
+
+
+def _plots(drawn: Sequence[Drawn]) -> list[str]:
+    if not drawn:
+        return []
+    parts = ["## Plots"]
+    for one in drawn:
+        vector = next((file for file in one.files if file.suffix == ".svg"), None)
+        parts.append(
+            escaped(one.reason)
+            if vector is None
+            else f"![{one.plot.caption}](plots/{vector.name})\n\n{one.plot.caption}"
+        )
+    return parts
+
+
+def _facts(header: Mapping[str, Any], run: RunRows) -> list[tuple[str, object]]:
+    host: Mapping[str, Any] = header.get("host") or {}
+    facts: list[tuple[str, object]] = [
+        ("run", header.get("run_id", run.path.name)),
+        ("state", header.get("state")),
+        ("started", header.get("started_at")),
+        ("seed", header.get("seed")),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())),
+        ("git commit", header.get("git_commit")),
+        ("host", ", ".join(f"{host[key]}" for key in ("node", "system", "machine") if host.get(key))),
+        ("CPUs", host.get("cpus")),
+    ]
+    for key, dataset in (header.get("datasets") or {}).items():
+        digest = dataset.get("content_hash") or dataset.get("sha256")
+        facts.append((f"dataset {key}", f"{dataset.get('samples', dataset.get('rows'))} samples, sha256 {digest}"))
+    for key, values in _fixed(run).items():
+        facts.append((key, values))
+    return [(name, value) for name, value in facts if value not in (None, "")]
+
+
+def _fixed(run: RunRows) -> dict[str, str]:
+    """Settings that a reader asks for first, where all cells share them and none is swept."""
+    found = {}
+    for key in _ASKED_FIRST:
+        values = {str(cell.param(key)) for cell in run.cells}
+        if len(values) == 1 and values != {"None"}:
+            found[key] = values.pop()
+    return found
+
+
+def _repeat(header: Mapping[str, Any], run: RunRows) -> list[str]:
+    command = header.get("command") or ()
+    # the first word may be the path of the console script on the machine that ran it
+    words = ["bench", *[str(word) for word in list(command)[1:]]] if command else []
+    parts = [code_block(shlex.join(words))] if words else []
+    if header.get("state") != "finished":
+        parts.append("The run is not finished. This sends only what has no outcome yet:")
+        parts.append(code_block(f"bench resume {shlex.quote(run.path.name)}"))
+    parts.append("Every figure here comes from the Parquet files beside this report; this makes it again from them:")
+    parts.append(code_block(f"bench report {shlex.quote(run.path.name)}"))
+    return parts
+
+
+def _definitions(summary: SummaryTable) -> list[str]:
+    known = {metric.name: metric.definition for metric in REQUEST_METRICS}
+    known |= {metric.name: metric.definition for metric in CELL_METRICS}
+    due = "due_" if summary.latency_from == "due" else ""
+    lines: dict[str, str] = {}
+    for column in _shown(summary) if not summary.frame.empty else []:
+        name = DEFINED_BY.get(column.key, "")
+        name = due + name if due + name in known else name
+        if name:
+            header = column.header.replace("\n", " ").replace(" p50", "")
+            median = " The median of served requests." if column.key == "tokens" else ""
+            lines.setdefault(column.key, f"- **{header}**: {known[name]}{median}")
+    return [
+        "## What the columns mean",
+        PERCENTILES,
+        "\n".join(lines.values()),
+        "<details><summary>Every column of summary.parquet</summary>",
+        "\n".join(f"- `{metric.name}` ({metric.unit}): {metric.definition}" for metric in CELL_METRICS),
+        "</details>",
+    ]
