@@ -16,11 +16,11 @@ from bench.scorers.numbers import Number, chinese_number, normalise, numbers, sp
 from bench.scorers.verdicts import reply_text, right_or_wrong, unparsed, unscored
 
 # A heading such as "#### Step 2" is not an answer mark.
-_HASHES = re.compile(r"####(?!#|\s*\**\s*(?:step|part|case|section|question)\b)([^\n]*)", re.IGNORECASE)
+_HASHES = re.compile(r"####(?!#|\s*\**\s*(?:step|part|case|section|question)\b)", re.IGNORECASE)
 _SAYS = re.compile(
     r"(?:\banswer\s{0,3}(?:is(?!\s{1,3}not\b)|was|=|:|would be|should be|comes to)"
     r"|答案\s{0,3}(?:就?是|为|应为|应该是|:|=)"
-    r"|(?:^|[\n。;,!?.])[ \t]{0,8}答\s{0,3}:)([^\n]*)",
+    r"|(?:^|[\n。;,!?.])[ \t]{0,8}答\s{0,3}:)",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
@@ -106,10 +106,13 @@ def _stated(text: str) -> Number | None:
 
 
 def _after(marker: re.Pattern[str], text: str) -> Number | None:
+    """The number that the last marker with one states, on the marker's line and before the next marker."""
+    end = len(text)
     for match in reversed(list(marker.finditer(text))):
-        number = _stated(match.group(1))
+        number = _stated(text[match.end() : end].partition("\n")[0])
         if number is not None:
             return number
+        end = match.start()
     return None
 
 
