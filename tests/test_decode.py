@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.domain import ErrorKind, EventKind, Failure, Outcome, Reply, Usage
-from bench.measure.decode import Decoded, decode, whole
+from bench.measure.assemble import whole
+from bench.measure.decode import Decoded, decode
 from bench.measure.errors import DETAIL_CHARS, classify, plain, retry_after_s
 
 R, A, T = EventKind.REASONING, EventKind.ANSWER, EventKind.TOOL
@@ -69,7 +70,8 @@ def test_a_plain_stream() -> None:
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reasoning_under_either_name(field: str) -> None:
-    reads = sse(delta(content=None, **{field: ""}), delta(content=None, **{field: "We"}), delta(content="Hi"), DONE)
+    start = [{"choices": [{"index": 0, "delta": {"content": None, field: text}}]} for text in ("", "We")]
+    reads = sse(*start, delta(content="Hi"), DONE)
     (choice,) = ok(decode(reads)).choices
     assert (choice.reasoning, choice.text, choice.event_ns, choice.event_kind) == ("We", "Hi", (2, 3), (R, A))
     assert (choice.first_reasoning_ns, choice.first_answer_ns, choice.last_token_ns) == (2, 3, 3)

@@ -29,9 +29,12 @@ KEY = "sk-test-0123456789"
 FOREVER = asyncio.Event  # made inside the loop, never set
 
 
-@pytest.fixture(params=[True, False], ids=["raw", "reader"])
-def raw(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=["raw", "raw on uvloop", "reader"])
+def raw(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether bodies are kept raw; one of the three ways runs on uvloop, as the product does."""
+    if "uvloop" in request.param:
+        monkeypatch.setattr(asyncio, "run", pytest.importorskip("uvloop").run)
+    return "raw" in request.param
 
 
 def delta(text: str) -> bytes:
@@ -128,7 +131,7 @@ def test_what_is_sent(raw: bool) -> None:
             provider = {"headers": {"X-Extra": "1"}}
             async with transport(server.base_url + "/", raw, provider=provider) as t:
                 await post(t, stream=False, body=b'{"model":"m"}', on_sent=lambda: sent.append(1))
-            async with transport(server.base_url, raw, api_key=None) as t:
+            async with transport(server.base_url, raw, api_key=None, provider={"headers": {"accept": "x"}}) as t:
                 await post(t, stream=False)
             return server
 
@@ -140,6 +143,7 @@ def test_what_is_sent(raw: bool) -> None:
     assert first.headers["content-type"] == "application/json"
     assert first.headers["x-extra"] == "1"
     assert "authorization" not in second.headers
+    assert second.headers["accept"] == "x"
     assert sent == [1]
 
 
@@ -623,6 +627,8 @@ def test_unusable_configuration_is_refused_at_once() -> None:
         with pytest.raises(ConfigError, match="THE_KEY") as caught:
             Transport(provider, Timeout(), api_key=key, max_body_bytes=1)
         assert key not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"provider\.headers"):
+        Transport(Provider(base_url="http://h", headers={"X": "a\r\nb"}), Timeout(), api_key=None, max_body_bytes=1)
 
 
 def test_many_at_once(raw: bool) -> None:

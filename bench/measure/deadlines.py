@@ -59,15 +59,20 @@ class Watch:
         self._cancelling = task.cancelling()
         self._timer: asyncio.TimerHandle | None = None
         self._parsed: tuple[int, int | None] = (0, None)
+        self._over = False
         self.enter_phase()
 
     def enter_phase(self) -> None:
         """Sets the timer anew; to be called when a mark was made that can bring the next deadline nearer."""
-        if self.expired is None and not self.hung_after_done:
+        if not self._over:
             self._set_timer(self._next_deadline()[0])
 
     def stop(self) -> None:
-        """Ends the watch."""
+        """Ends the watch; what happens later no longer concerns it."""
+        self._over = True
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,7 +83,7 @@ class Watch:
         return mine and self._task.uncancel() <= self._cancelling
 
     def _set_timer(self, when_ns: int) -> None:
-        self.stop()
+        self._cancel_timer()
         if when_ns < NEVER_NS:
             self._timer = self._loop.call_later(max(0, when_ns - self._clock()) / NS_PER_S, self._ring)
 
@@ -87,7 +92,7 @@ class Watch:
         if self._clock() < when_ns:
             self._set_timer(when_ns)
             return
-        self._timer = None
+        self.stop()
         self.expired, self.hung_after_done = kind, kind is None
         self._task.cancel()
 

@@ -133,6 +133,8 @@ def plain(text: str, limit: int = DETAIL_CHARS) -> str:
 
 def without_secret(text: str, secret: str) -> str:
     """``text`` with ``secret`` struck out, also where the end of ``text`` cut the secret short."""
+    if not secret:
+        return text
     text = text.replace(secret, "***")
     body = text.removesuffix("…")
     for length in range(min(len(secret) - 1, len(body)), 3, -1):

@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from bench import __version__
 from bench.config import Timeout
-from bench.domain import Answer, ConfigError, ErrorKind, Failure, Outcome, Timeline
-from bench.measure.codings import CodingError, TooLargeError, decompress
+from bench.domain import Answer, ConfigError, ErrorKind, Failure
+from bench.measure.answer import answer, coding, too_large
 from bench.measure.deadlines import Marks, Watch
-from bench.measure.decode import Decoded, decode
-from bench.measure.errors import classify, plain, without_secret
+from bench.measure.errors import without_secret
 from bench.measure.rawbody import DONE_TAILS, OverLimitError, RawBody, keep_bodies_raw
 from bench.measure.tracing import Sending, failure_of, trace_config
 from bench.providers import Provider
-
-TRACE_HEADERS = ("x-siliconcloud-trace-id", "x-request-id", "request-id", "x-trace-id")
 
 #: seconds an idle connection is kept; below the 5 s after which common servers (uvicorn, Node) close theirs, so that no
 #: request is written into a connection that is just being closed
@@ -60,7 +57,7 @@ class Transport:
         raw_bodies: keep bodies past aiohttp's reader where the installed aiohttp allows it, else through its reader.
 
     Raises:
-        ConfigError: ``base_url`` or the key cannot be used in a request.
+        ConfigError: ``base_url``, a header or the key cannot be used in a request.
     """
 
     def __init__(
@@ -76,8 +73,7 @@ class Transport:
         self._base = _base_url(provider)
         self._provider, self._timeout, self._api_key = provider, timeout, api_key or ""
         self._max_body_bytes, self._clock, self._raw_bodies = max_body_bytes, clock, raw_bodies
-        if not (self._api_key.isascii() and self._api_key.isprintable()):
-            raise ConfigError(f"{provider.api_key_env}: the key holds characters that no HTTP header may; set it anew.")
+        self._headers = _request_headers(provider, self._api_key)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,7 +81,7 @@ class Transport:
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            headers=self._headers(),
+            headers=self._headers,
             trace_configs=[trace_config()],
             auto_decompress=False,
             trust_env=False,
@@ -140,7 +136,9 @@ class Transport:
             watch.stop()
         if marks.end_ns is None:
             marks.end_ns = self._clock()
-        return self._answer(sending, broken, due_ns, permit_ns)
+        return answer(
+            sending, broken, due_ns=due_ns, permit_ns=permit_ns, limit_bytes=self._max_body_bytes, secret=self._api_key
+        )
 
     async def warm(self, connections: int) -> None:
         """Opens connections that the first requests then find open; spends no request. What fails is left to them."""
@@ -174,7 +172,7 @@ class Transport:
         except TimeoutError:
             reason = f"no answer within {limit_s:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            reason = self._censored(failure_of(error, stream=False)).detail
+            reason = without_secret(failure_of(error, stream=False).detail, self._api_key)
         return f"{self._base} cannot be reached ({reason}): check provider.base_url and that the server is running."
 
     async def _exchange(self, body: bytes, sending: Sending, watch: Watch) -> Failure | None:
@@ -189,7 +187,7 @@ class Transport:
         )
         try:
             sending.status, sending.headers = response.status, response.headers
-            marks.opaque = _coding(response.headers) != "identity"
+            marks.opaque = coding(response.headers) != "identity"
             marks.headers_ns = self._clock()
             return await self._read(response, marks, watch)
         finally:
@@ -233,50 +231,6 @@ class Transport:
         marks.end_ns = body.end_ns
         return None
 
-    def _answer(self, sending: Sending, broken: Failure | None, due_ns: int, permit_ns: int) -> Answer:
-        """The answer from what was read and how the reading ended."""
-        marks, headers = sending.marks, sending.headers
-        decoded = self._decoded(sending, broken)
-        if broken is not None and decoded.failure is None and marks.reads:
-            # the reply was complete: what came after it is not part of it
-            marks.end_ns = marks.reads[-1][0]
-        return Answer(
-            outcome=decoded.outcome,
-            timeline=Timeline(
-                due_ns=due_ns,
-                permit_ns=permit_ns,
-                sent_ns=marks.sent_ns,
-                headers_ns=marks.headers_ns,
-                first_byte_ns=marks.reads[0][0] if marks.reads else None,
-                end_ns=marks.end_ns,
-                connect_ns=sending.connect_ns,
-            ),
-            status=sending.status,
-            reply=decoded.reply,
-            failure=self._censored(decoded.failure) if decoded.failure is not None else None,
-            bytes_in=sum([len(data) for _, data in marks.reads]),
-            trace_id=next((plain(headers[name], 200) for name in TRACE_HEADERS if headers.get(name)), None),
-        )
-
-    def _decoded(self, sending: Sending, broken: Failure | None) -> Decoded:
-        marks, headers = sending.marks, sending.headers
-        if sending.status is None or (broken is not None and broken.kind is ErrorKind.TOO_LARGE):
-            return Decoded(Outcome.FAILED, None, broken)
-        reads = marks.reads
-        if marks.opaque:
-            try:
-                reads = decompress(reads, _coding(headers), self._max_body_bytes)
-            except TooLargeError:
-                return Decoded(Outcome.FAILED, None, too_large(self._max_body_bytes))
-            except CodingError as error:
-                if sending.status < 300:
-                    return Decoded(Outcome.FAILED, None, broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error))))
-                reads = []
-        if 200 <= sending.status <= 299:
-            return decode(reads, broken)
-        failure = classify(sending.status, headers, b"".join([data for _, data in reads]))
-        return Decoded(Outcome.FAILED, None, failure)
-
     def _deadline(self, watch: Watch) -> Failure | None:
         """The failure of a deadline that passed; ``None`` where a stream that was done was merely not closed."""
         if watch.expired is None:
@@ -285,32 +239,10 @@ class Transport:
         seconds = getattr(self._timeout, key)
         return Failure(watch.expired, f"no {what} within {seconds:g} s (timeout.{key})")
 
-    def _censored(self, failure: Failure) -> Failure:
-        """The failure without the API key, should a server have repeated it."""
-        if not self._api_key:
-            return failure
-        code = without_secret(failure.code, self._api_key) if failure.code else failure.code
-        return replace(failure, detail=without_secret(failure.detail, self._api_key), code=code)
-
-    def _headers(self) -> dict[str, str]:
-        headers = {
-            "Accept": "application/json, text/event-stream",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            "User-Agent": f"chatbench/{__version__}",
-            **self._provider.headers,
-        }
-        return headers | ({"Authorization": f"Bearer {self._api_key}"} if self._api_key else {})
-
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("a Transport sends only inside its own `async with`")
         return self._session
-
-
-def too_large(limit_bytes: int) -> Failure:
-    """The failure of a body that passes ``engine.max_body_bytes``."""
-    return Failure(ErrorKind.TOO_LARGE, f"the body passes {limit_bytes} bytes (engine.max_body_bytes)")
 
 
 def _base_url(provider: Provider) -> URL:
@@ -323,6 +255,21 @@ def _base_url(provider: Provider) -> URL:
     return url
 
 
-def _coding(headers: Mapping[str, str]) -> str:
-    """The content coding of a response, ``identity`` where there is none."""
-    return headers.get("content-encoding", "").strip().lower() or "identity"
+def _request_headers(provider: Provider, api_key: str) -> CIMultiDict[str]:
+    """The headers of every request; the provider's own go before the defaults, the key before both."""
+    for name, value in {**provider.headers, "": api_key}.items():
+        if not (value.isascii() and value.isprintable() and name.isascii() and name.isprintable()):
+            whose = f"provider.headers.{name!r}" if name else str(provider.api_key_env)
+            raise ConfigError(f"{whose}: holds characters that no HTTP header may hold; set it anew.")
+    headers = CIMultiDict(
+        {
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": f"chatbench/{__version__}",
+        }
+    )
+    headers.update(provider.headers)
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    return headers

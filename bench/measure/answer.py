@@ -1,0 +1,96 @@
+"""From what was read of a response, and how the reading ended, to the :class:`bench.domain.Answer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bench.domain import Answer, ErrorKind, Failure, Outcome, Timeline
+from bench.measure.codings import CodingError, TooLargeError, decompress
+from bench.measure.decode import Decoded, decode
+from bench.measure.errors import classify, plain, without_secret
+from bench.measure.tracing import Sending
+
+TRACE_HEADERS = ("x-siliconcloud-trace-id", "x-request-id", "request-id", "x-trace-id")
+
+#: headers in which servers tell their own times; kept in ``Reply.extra["headers"]``
+SERVER_TIME_HEADERS = ("fireworks-server-time-to-first-token", "openai-processing-ms")
+
+
+def answer(
+    sending: Sending, broken: Failure | None, *, due_ns: int, permit_ns: int, limit_bytes: int, secret: str
+) -> Answer:
+    """The answer of one attempt.
+
+    Args:
+        sending: what was marked and read.
+        broken: how the attempt ended, where the body did not end properly.
+        due_ns: passed on, as is ``permit_ns``.
+        permit_ns: see ``due_ns``.
+        limit_bytes: how large a compressed body may become.
+        secret: struck out of the failure, should a server have repeated it.
+    """
+    marks, headers = sending.marks, sending.headers
+    decoded = _decoded(sending, broken, limit_bytes)
+    if broken is not None and decoded.failure is None and marks.reads:
+        # the reply was complete: what came after it is not part of it
+        marks.end_ns = marks.reads[-1][0]
+    reply = decoded.reply
+    times = {name: plain(headers[name], 100) for name in SERVER_TIME_HEADERS if headers.get(name)}
+    if reply is not None and times:
+        reply = replace(reply, extra={**reply.extra, "headers": times})
+    return Answer(
+        outcome=decoded.outcome,
+        timeline=Timeline(
+            due_ns=due_ns,
+            permit_ns=permit_ns,
+            sent_ns=marks.sent_ns,
+            headers_ns=marks.headers_ns,
+            first_byte_ns=marks.reads[0][0] if marks.reads else None,
+            end_ns=marks.end_ns,
+            connect_ns=sending.connect_ns,
+        ),
+        status=sending.status,
+        reply=reply,
+        failure=_censored(decoded.failure, secret),
+        bytes_in=sum([len(data) for _, data in marks.reads]),
+        trace_id=next((plain(headers[name], 200) for name in TRACE_HEADERS if headers.get(name)), None),
+    )
+
+
+def too_large(limit_bytes: int) -> Failure:
+    """The failure of a body that passes ``engine.max_body_bytes``."""
+    return Failure(ErrorKind.TOO_LARGE, f"the body passes {limit_bytes} bytes (engine.max_body_bytes)")
+
+
+def coding(headers: Mapping[str, str]) -> str:
+    """The content coding of a response, ``identity`` where there is none."""
+    return headers.get("content-encoding", "").strip().lower() or "identity"
+
+
+def _decoded(sending: Sending, broken: Failure | None, limit_bytes: int) -> Decoded:
+    """What the body amounts to, by its status."""
+    status, reads = sending.status, sending.marks.reads
+    if status is None or (broken is not None and broken.kind is ErrorKind.TOO_LARGE):
+        return Decoded(Outcome.FAILED, None, broken)
+    succeeded = 200 <= status <= 299
+    if sending.marks.opaque:
+        try:
+            reads = decompress(reads, coding(sending.headers), limit_bytes)
+        except TooLargeError:
+            return Decoded(Outcome.FAILED, None, too_large(limit_bytes))
+        except CodingError as error:
+            if succeeded:
+                return Decoded(Outcome.FAILED, None, broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error))))
+            reads = []
+    if succeeded:
+        return decode(reads, broken)
+    failure = classify(status, sending.headers, b"".join([data for _, data in reads]))
+    return Decoded(Outcome.FAILED, None, failure)
+
+
+def _censored(failure: Failure | None, secret: str) -> Failure | None:
+    if failure is None or not secret:
+        return failure
+    code = without_secret(failure.code, secret) if failure.code else None
+    return replace(failure, detail=without_secret(failure.detail, secret), code=code)
