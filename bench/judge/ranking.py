@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate, mean_t, needed_for_quantile
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_NAMED = 3
+FEW_QUESTIONS = 30
 
 
 def verdict(run: RunRows) -> list[str]:
@@ -43,9 +45,9 @@ def _comparable(run: RunRows, cell: CellInfo) -> str:
 def best_accuracy(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
     """The most accurate cell, if it beats every other one; else the cells that it cannot be told from.
 
-    Two cells are told apart by the paired t interval over the questions that both answered (never by whether their own
-    intervals overlap), from 6 common questions on. Winning against *every* other cell is an intersection-union test, so
-    each comparison keeps its 95% without correction.
+    Two cells are told apart on the questions that both answered, never by whether their own intervals overlap: by the
+    sign test (McNemar's, mid-p) below 30 questions and for one right-or-wrong reply each, else by the paired t
+    interval. Winning against *every* other cell is an intersection-union test, so each comparison keeps its 95%.
     """
     found = {cell.cell_id: run.scores_of(cell) for cell in cells}
     scored = [cell for cell in cells if len(found[cell.cell_id])]
@@ -69,10 +71,24 @@ def best_accuracy(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
 
 
 def _ahead(best: pd.Series[float], other: pd.Series[float]) -> bool:
-    difference = (best - other).dropna()
+    difference = (best - other).dropna().round(12)
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    if len(difference) < FEW_QUESTIONS or difference.isin([-1.0, 0.0, 1.0]).all():
+        return wins > losses and sign_mid_p(wins, losses) <= 0.05
     low = mean_t(difference.to_numpy(dtype="float64")).low
-    # under no difference, 6 or more questions all pointing one way happen in less than 5% of cases (sign test)
-    return len(difference) >= 6 and low is not None and low > 0
+    return low is not None and low > 0
+
+
+def sign_mid_p(wins: int, losses: int) -> float:
+    """Two-sided mid-p of ``wins`` against ``losses`` under a fair coin; McNemar's test for right-or-wrong pairs.
+
+    The exact binomial p less the probability of the observed count (Lancaster 1961, JASA 56:223); 1 without any pair.
+    """
+    n, fewer = wins + losses, min(wins, losses)
+    if n == 0:
+        return 1.0
+    below = sum(math.comb(n, k) for k in range(fewer))
+    return min(1.0, float(Fraction(2 * below + math.comb(n, fewer), 2**n)))
 
 
 def fastest(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
