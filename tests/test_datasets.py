@@ -19,6 +19,7 @@ from bench.domain import Choice, ConfigError, JsonObject, Label, Sample
 from bench.places import shipped
 from bench.registry import build, discover
 from bench.samples import load_samples
+from bench.show.datasets import main
 
 discover()
 
@@ -174,3 +175,59 @@ def test_needle_rows_depend_on_their_parameters_alone() -> None:
 def test_needle_refuses_senseless_parameters(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_samples(build("dataset", {"kind": "needle", **wrong}))
+
+
+# bench datasets
+
+
+def test_the_table_lists_every_set_with_rows_licence_and_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"]) == 0
+    listed = {row["dataset"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {*SETS, "needle"} <= set(listed)
+    for name in SETS:
+        assert listed[name]["rows"] == len(raw_rows(name))
+        assert listed[name]["licence"] == "Apache-2.0"
+        assert load_samples(preset(name)).content_hash.startswith(listed[name]["hash"])
+    assert main([]) == 0
+    table = capsys.readouterr().out
+    assert all(listed[name]["hash"] in table for name in SETS)
+
+
+def test_sample_rows_are_shown_as_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choice", "--rows", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "A. Carbon dioxide" in shown
+    assert shown.count("target: ") == 2
+    assert main(["needle", "--rows", "1"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 250
+
+
+def test_an_unknown_dataset_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(ConfigError, match="choice"):
+        main(["choise"])
+
+
+def test_own_presets_extend_the_list_and_a_broken_one_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "conf" / "dataset"
+    own.mkdir(parents=True)
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "Hi \\u001b[31m\\nthere", "target": "x"}\n', encoding="utf-8")
+    (own / "mine.yaml").write_text("defaults: [jsonl, _self_]\nname: mine\npath: mine.jsonl\nscorer: exact\n")
+    (own / "short.yaml").write_text("defaults: [choice, _self_]\nlimit: 5\n")
+    (own / "gone.yaml").write_text("kind: jsonl\npath: gone.jsonl\n")
+    (own / "odd.yaml").write_text("defaults: [odd]\n")
+    (own / "typo.yaml").write_text("kind: jsonl\npaht: mine.jsonl\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--json"]) == 0
+    listed = {row["dataset"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (listed["mine"]["rows"], listed["mine"]["scorer"]) == (1, "exact")
+    assert listed["short"]["rows"] == len(raw_rows("choice"))
+    for name, said in (("gone", "gone.jsonl"), ("odd", "no other dataset"), ("typo", "did you mean path")):
+        assert said in listed[name]["description"]
+    assert main(["mine"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "Hi \\x1b[31m" in shown
+    with pytest.raises(ConfigError, match=r"gone\.jsonl"):
+        main(["gone"])
