@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,16 +95,30 @@ def main(argv: list[str]) -> int:
         GlobalHydra.instance().clear()
         GlobalHydra.instance().initialize(hydra)
         return _dispatch(hydra, loader, args, ("bench", "run", *argv))
+    except ConfigError:
+        raise
     except Exception as error:
+        if _while_executing(error):
+            raise
         raise ConfigError(*explain(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _while_executing(error: Exception) -> bool:
+    """Whether a run was under way: then it is no error of the configuration, whatever its type."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code is Task.__call__.__code__ for frame in frames)
 
 
 def _dispatch(hydra: Hydra, loader: Loader, args: Namespace, command: tuple[str, ...]) -> int:
     name, overrides = args.config_name or PRIMARY, list(args.overrides)
     if args.config_path:
         raise ConfigError("--config-path: the shipped conf is always there; add yours with --config-dir FOLDER")
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun: a run is finished with `bench resume RUN`")
+    if args.run and args.multirun:
+        raise ConfigError("--run and --multirun exclude each other")
     if args.help:
         from bench.help import run_help
 

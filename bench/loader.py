@@ -37,7 +37,7 @@ from bench.registry import structured, unknown
 
 
 @dataclass(frozen=True)
-class Base:
+class Composition:
     """The composition of one set of group choices. ``config`` is without Hydra's own node, ``hydra`` is the app's."""
 
     config: DictConfig
@@ -82,7 +82,7 @@ class Loader(ConfigLoaderImpl):
         self._repository_cache: dict[tuple[str, ...], CachingConfigRepository] = {}
         self._parsed: dict[str, Override] = {}
         self._presets: dict[str, DictConfig] = {}
-        self._bases: dict[tuple[str | None, tuple[str, ...]], Base] = {}
+        self._compositions: dict[tuple[str | None, tuple[str, ...]], Composition] = {}
 
     def __reduce__(self) -> tuple[type[Loader], tuple[tuple[Path, ...]]]:
         """Made anew in a job's own process, which has to import the plug-ins before it can read any config."""
@@ -159,7 +159,7 @@ class Loader(ConfigLoaderImpl):
         said = [o.value() for o in parsed if o.key_or_group == "hydra.mode"]
         if not said:
             structural, _ = _split(parsed, repo)
-            base = self._base(config_name, [o for o in structural if not o.is_sweep_override()])
+            base = self._composition(config_name, [o for o in structural if not o.is_sweep_override()])
             said = [OmegaConf.select(base.hydra, "mode")]
         return RunMode[str(said[-1]).upper()] if said[-1] in ("RUN", "MULTIRUN", *RunMode) else None
 
@@ -180,12 +180,12 @@ class Loader(ConfigLoaderImpl):
         """
         self._composed(config_name, overrides)
 
-    def _composed(self, config_name: str | None, overrides: Sequence[str]) -> tuple[Base, DictConfig, bool]:
+    def _composed(self, config_name: str | None, overrides: Sequence[str]) -> tuple[Composition, DictConfig, bool]:
         """The base, and a copy with all values applied: of the touched sections alone, or (``True``) of the whole."""
         try:
             parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
             structural, values = _split(parsed, repo)
-            base = self._base(config_name, self._with_real_provider(config_name, structural, values))
+            base = self._composition(config_name, self._with_real_provider(config_name, structural, values))
         except Exception as error:
             raise ConfigError(*explain(error)) from error
         touched = {re.split(r"[.\[]", override.key_or_group)[0] for override in values}
@@ -205,18 +205,18 @@ class Loader(ConfigLoaderImpl):
         alone = preset is not None and not preset.defaults_list and group not in PLUGIN_KEYS
         if preset and alone and all(OmegaConf.select(preset.config, key) is not None for key in _mandatory(group)):
             return []  # it sets all there is to set, and composing it would take a hundred times as long
-        node = self._base(PRIMARY, [self._override(f"{group}={option}")]).config.get(group)
+        node = self._composition(PRIMARY, [self._override(f"{group}={option}")]).config.get(group)
         return sorted(OmegaConf.missing_keys(node)) if isinstance(node, DictConfig) else []
 
-    def _base(self, config_name: str | None, structural: Sequence[Override]) -> Base:
+    def _composition(self, config_name: str | None, structural: Sequence[Override]) -> Composition:
         chosen = [o for o in structural if not o.is_hydra_override() or o.key_or_group == "hydra.searchpath"]
         key = (config_name, tuple(sorted(str(o.input_line) for o in chosen)))
-        if key not in self._bases:
+        if key not in self._compositions:
             self.compositions += 1
-            self._bases[key] = self._compose_base(config_name, [str(o.input_line) for o in chosen])
-        return self._bases[key]
+            self._compositions[key] = self._compose_choices(config_name, [str(o.input_line) for o in chosen])
+        return self._compositions[key]
 
-    def _compose_base(self, config_name: str | None, lines: list[str]) -> Base:
+    def _compose_choices(self, config_name: str | None, lines: list[str]) -> Composition:
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, lines)
         defaults = create_defaults_list(
             repo=repo,
@@ -230,14 +230,14 @@ class Loader(ConfigLoaderImpl):
         hydra = cfg.pop("hydra", None)
         OmegaConf.set_struct(cfg, True)
         open_mappings(cfg)
-        return Base(cfg, hydra if isinstance(hydra, DictConfig) else OmegaConf.create())
+        return Composition(cfg, hydra if isinstance(hydra, DictConfig) else OmegaConf.create())
 
     def _with_real_provider(
         self, config_name: str | None, structural: list[Override], values: Sequence[Override]
     ) -> list[Override]:
         """Replace ``provider=auto`` by the provider that the model's preset names."""
         settled = [o for o in structural if not o.is_sweep_override()]
-        cfg = self._base(config_name, settled).config
+        cfg = self._composition(config_name, settled).config
         if OmegaConf.select(cfg, "provider.kind") != AUTO:
             return structural
         name = OmegaConf.select(cfg, "model.provider")

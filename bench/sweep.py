@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import Glob, Override, ValueType
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, ValueType
 
 from bench.config import Experiment, Schema, parse, replace_checked
 from bench.domain import ConfigError
@@ -17,6 +18,24 @@ from bench.loader import Loader
 from bench.registry import typed
 
 MAX_PROBLEMS = 20
+
+
+def preset_lines(params: Mapping[str, Any]) -> list[str]:
+    """``hydra.sweeper.params`` as overrides: a text is Hydra's sweep syntax, a list is the list of its values."""
+    return [
+        f"{key}={','.join(map(_written, value)) if isinstance(value, list) else value}" for key, value in params.items()
+    ]
+
+
+def _written(value: Any) -> str:
+    """A YAML value in Hydra's override syntax."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_written(item)}' for key, item in value.items())}}}"
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./-]+", value) else QuotedString(value, Quote.single).with_quotes()
+    return json.dumps(value)
 
 
 def jobs_of(loader: Loader, presets: Iterable[Override], arguments: Iterable[Override]) -> list[list[str]]:

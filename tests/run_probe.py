@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
+from bench import registry
 from bench.cli import main
 from bench.config import Experiment
+from bench.registry import discover
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,21 @@ class Probe:
 
 
 @pytest.fixture
-def probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Probe:
-    """An empty working folder, and ``bench.pipeline`` replaced."""
+def probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Probe]:
+    """An empty working folder, and ``bench.pipeline`` replaced; plug-ins of the folder are forgotten afterwards."""
     made, module = Probe(), ModuleType("bench.pipeline")
     module.execute = made.execute  # type: ignore[attr-defined]  # a module made on the spot
     monkeypatch.setitem(sys.modules, "bench.pipeline", module)
     monkeypatch.chdir(tmp_path)
-    return made
+    discover()
+    known = {group: set(kinds) for group, kinds in registry._classes.items()}
+    yield made
+    for group, kinds in registry._classes.items():
+        for kind in set(kinds) - known[group]:
+            del kinds[kind]
+            ConfigStore.instance().repo[group].pop(f"{kind}.yaml", None)
+    for name in [name for name in sys.modules if name.startswith("bench_user_plugins.")]:
+        del sys.modules[name]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:

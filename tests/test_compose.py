@@ -245,6 +245,8 @@ def test_messages(override: str, said: str, loader: Loader) -> None:
         (["sampling.temperature=1,2"], "sampling.temperature=1,2: add -m to sweep over these values"),
         (["sampling.temperature=range(1,3)"], "sampling.temperature=range(1,3): add -m to sweep over these values"),
         (["--config-name=zzz"], "there is no configuration 'zzz' in the conf folders"),
+        (["--experimental-rerun=x"], "a run is finished with `bench resume RUN`"),
+        (["--run", "--multirun"], "--run and --multirun exclude each other"),
         (["hydra.mode=SOMETIMES"], "hydra.mode='SOMETIMES': must be one of RUN, MULTIRUN"),
     ],
 )
@@ -266,9 +268,12 @@ def test_a_problem_found_while_executing_is_a_refusal(probe: Probe, capsys: pyte
 
 @pytest.mark.parametrize("arguments", [("seed=1",), ("seed=1,2", "-m")])
 def test_other_exits(arguments: tuple[str, ...], probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
-    probe.error = ZeroDivisionError("a bug")
-    assert main(["run", *arguments]) == 1
-    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+    bug = ValueError("In a bug, words that Hydra uses too")
+    bug.__cause__ = ConfigError("caught and lost")
+    for error in (ZeroDivisionError("a bug"), bug):
+        probe.error = error
+        assert main(["run", *arguments]) == 1
+        assert f"{type(error).__name__}: {error}" in capsys.readouterr().err
     probe.error = KeyboardInterrupt()
     assert main(["run", *arguments]) == 130
     probe.error, probe.exit_code = None, 3

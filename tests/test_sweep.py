@@ -128,6 +128,27 @@ def test_an_experiment_preset_is_a_sweep_without_a_flag(probe: Probe, tmp_path: 
     assert everything_below(tmp_path) == []
 
 
+def test_a_preset_may_list_the_values_of_its_sweep(probe: Probe, tmp_path: Path) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text(
+        """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params:
+      model: [qwen3-8b, pro-deepseek-v3.1]
+      sampling.stop: [[a, "b, c"], "it's", null]
+      sampling.extra: [{x: true}]
+      sampling.top_k: 5
+""",
+        encoding="utf-8",
+    )
+    cells = probe.run("experiment=mine")
+    assert len(cells) == 6
+    assert [cell.sampling.stop for cell in cells[:3]] == [["a", "b, c"], "it's", None]
+    assert {(cell.sampling.top_k, str(cell.sampling.extra)) for cell in cells} == {(5, "{'x': True}")}
+
+
 def test_values_may_fit_only_what_is_swept(probe: Probe) -> None:
     cells = probe.run("load=constant,poisson", "load.rate=7", "results_dir=elsewhere", "-m")
     assert [(cell.load.kind, getattr(cell.load, "rate", None)) for cell in cells] == [

@@ -18,7 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 def _loader(context: HydraContext | None) -> Any:
@@ -69,13 +69,15 @@ class PooledSweeper(BasicSweeper):
         Raises:
             ConfigError: a sweep without values, or a job that does not compose.
         """
-        from bench.sweep import experiments_of, jobs_of
+        from bench.sweep import experiments_of, jobs_of, preset_lines
 
         assert self.config is not None
         assert self.launcher is not None
         loader = _loader(self.hydra_context)
         parser = OverridesParser.create(config_loader=loader)
-        presets = parser.parse_overrides([f"{key}={value}" for key, value in self.params.items()])
+        params = OmegaConf.to_container(OmegaConf.create(dict(self.params)))
+        assert isinstance(params, dict)
+        presets = parser.parse_overrides(preset_lines({str(key): value for key, value in params.items()}))
         jobs = jobs_of(loader, presets, parser.parse_overrides(arguments))
         if type(self.launcher).__name__ != PooledLauncher.__name__:
             # a pooled launcher composes all jobs itself before it starts; others would find errors one by one, late
@@ -103,7 +105,7 @@ class PooledSweeperConf:
 
     _target_: str = f"{__name__}.PooledSweeper"
     max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    params: dict[str, Any] | None = None
 
 
 _store = ConfigStore.instance()
