@@ -40,7 +40,7 @@ class CellRows:
 
     requests: pd.DataFrame
     scores: pd.DataFrame
-    gaps_ms: NDArray[np.float64]
+    gaps_ms: NDArray[np.float32]
     replies: pd.DataFrame
 
     @cached_property
