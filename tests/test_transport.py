@@ -176,6 +176,13 @@ FRAMINGS: dict[str, list[Step]] = {
         b"0\r\nX-Trailer: 1\r\nX-More: 0\r\n\r\n",
     ],
     "100 Continue first": [b"HTTP/1.1 100 Continue\r\n\r\n", *streamed(EVENTS)],
+    # longer than the raw way looks at: aiohttp then reads the whole response
+    "a head of 80 kB": [
+        head(transfer_encoding="chunked", **{f"x_filler_{i}": "x" * 4000 for i in range(20)})[:70_000],
+        head(transfer_encoding="chunked", **{f"x_filler_{i}": "x" * 4000 for i in range(20)})[70_000:],
+        *map(chunk, EVENTS),
+        LAST_CHUNK,
+    ],
     "head and body in one write": [b"".join(s for s in streamed(EVENTS) if isinstance(s, bytes))],
 }
 
