@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +46,9 @@ def verdict(
         ("so \\boxed{\\frac{3}{4}} and not 5", Fraction(3, 4)),
         ("\\boxed{1{,}234}", 1234),
         ("$x = \\boxed{-7}$", -7),
+        ("so it is $-\\frac{35}{9}$", Fraction(-35, 9)),
+        ("$1\\frac{3}{4}$", Fraction(7, 4)),
+        ("\\boxed{11,\\! 111,\\!100}", 11111100),
         ("The answer is 42. I checked it 3 times.", 42),
         ("Answer: 5 + 6 = 11", 11),
         ("**Answer:** 12 500 people", 12500),
@@ -132,6 +136,20 @@ def test_numeric_accepts_every_gold_solution_of_gsm8k() -> None:
         for target, label in ((gold, C), (number, C), (number + 1, W)):
             sample = Sample(sample_id="s", messages=(), target=target)
             assert scorer.score(sample, Choice(index=0, text=row["answer"])).label is label, row["answer"]
+
+
+def test_numeric_reads_the_boxed_numbers_of_math500() -> None:
+    path = REFERENCE / "data" / "math500" / "test.jsonl"
+    if not path.is_file():
+        pytest.skip("the MATH-500 test file is not at hand")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    plain = re.compile(r"-?\d+(,\d{3})*(\.\d+)?|-?\\frac\{\d+\}\{\d+\}|\d+\\%")
+    rows = [row for row in rows if plain.fullmatch(row["answer"])]
+    assert len(rows) > 300
+    for row in rows:
+        sample = Sample(sample_id="s", messages=(), target=row["answer"])
+        score = Numeric().score(sample, Choice(index=0, text=row["solution"]))
+        assert score.label is C, (row["answer"], score)
 
 
 # choice

@@ -50,7 +50,7 @@ _NUMBER = re.compile(
 )
 _FRACTION_COMMAND = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d{1,15})\s*\}\s*\{\s*(\d{1,15})\s*\}")
 _POWER_OF_TEN = re.compile(r"\s?(?:\\times|\\cdot|[×*x])\s?10\s?\^\s?\{?\s?([-+]?\d{1,3})\s?\}?")
-_LATEX_SPACES = re.compile(r"\\[,!;: ]|\{(,)\}")
+_LATEX_SPACES = re.compile(r"\\[,!;:] ?(?=\d)|\\[,!;: ]|\{(,)\}")
 _NO_SUPERSCRIPTS = dict.fromkeys(map(ord, "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿ"))
 _HIDDEN_SPACE = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
 _DIGITS = {
@@ -93,8 +93,14 @@ def normalise(text: str) -> str:
     )
     text = re.sub(r"(?<![\w\u2013])\u2013(?=\d)", "-", text)
     text = _LATEX_SPACES.sub(r"\1", text)
-    text = _FRACTION_COMMAND.sub(r" \1/\2 ", text)
+    text = _FRACTION_COMMAND.sub(_fraction, text)
     return _POWER_OF_TEN.sub(r"e\1", text)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """``1\\frac{3}{4}`` is a mixed number and needs its space; ``-\\frac{3}{4}`` must keep its sign."""
+    mixed = match.string[match.start() - 1 : match.start()].isdigit()
+    return f"{' ' if mixed else ''}{match.group(1)}/{match.group(2)} "
 
 
 def numbers(text: str) -> Iterator[Number]:
