@@ -163,6 +163,7 @@ def test_a_plot_that_no_longer_applies_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["latency_ecdf.png", "latency_ecdf.svg"]
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes_and_strange_names_are_no_formulas(tmp_path: Path) -> None:
     cells = [MadeCell({"m": name}, jitter=0.4, skill=0.7) for name in ("$\\frac{", "模型", "\x1b[2J<script>")]
     run = read_run(make_run(tmp_path / "run", cells))

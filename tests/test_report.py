@@ -78,6 +78,7 @@ def test_hostile_names_and_messages_open_nothing(tmp_path: Path) -> None:
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table if "incl" not in line}) <= 2
 
 
+@pytest.mark.slow
 def test_the_files_are_written_as_asked(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", [MadeCell({"m": "a"}, questions=8)])
     assert write_report(path, ReportConfig(summary=False, markdown=False, plots=False)) == []
@@ -95,6 +96,7 @@ def test_the_files_are_written_as_asked(tmp_path: Path) -> None:
     assert not list(path.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_several_runs_are_printed_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("r1", "r2"):
         cells = [MadeCell({"model.name": model}, questions=10) for model in ("a", "b")]

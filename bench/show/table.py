@@ -9,16 +9,16 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench.show.terminal import printable, shorten, width_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.show.summary import SummaryTable
 
 NONE = "-"
+Row = dict[str, Any]
 MAX_LABEL = 60
 
 
@@ -94,8 +94,9 @@ def _wrapped(sentence: str, width: int, bullet: str) -> list[str]:
 def fitted(table: SummaryTable, width: int) -> str:
     """The table in the most telling layout that fits; in the narrowest one, with lines cut, where none does."""
     text = ""
+    figures = cache(lambda detail: _figures(table, detail))
     for layout in _LAYOUTS:
-        text = _drawn(columns(table, layout))
+        text = _drawn(_chosen(table, layout, figures(layout.detail)))
         if max(width_of(line) for line in text.splitlines()) <= width:
             return text
     return "\n".join(line if width_of(line) <= width else shorten(line, width) for line in text.splitlines())
@@ -121,13 +122,12 @@ def _drawn(shown: Sequence[Column]) -> str:
 
 def columns(table: SummaryTable, layout: Layout) -> list[Column]:
     """The columns of a layout, left to right; columns without any content are left out."""
-    frame = table.frame
-    found = [*_names(table, layout), *_figures(frame, "due_" if table.latency_from == "due" else "", layout.detail)]
-    return [
-        column
-        for column in found
-        if column.left or (column.key not in layout.without and any(text != NONE for text in column.texts))
-    ]
+    return _chosen(table, layout, _figures(table, layout.detail))
+
+
+def _chosen(table: SummaryTable, layout: Layout, figures: Sequence[Column]) -> list[Column]:
+    filled = [column for column in figures if any(text != NONE for text in column.texts)]
+    return [*_names(table, layout), *(column for column in filled if column.key not in layout.without)]
 
 
 def _names(table: SummaryTable, layout: Layout) -> list[Column]:
@@ -169,50 +169,50 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _figures(frame: pd.DataFrame, prefix: str, detail: Detail) -> Iterator[Column]:
-    narrow = detail is Detail.NARROW
-    due = " (due)" if prefix else ""
-    yield Column("n", "n" if narrow else "requests", [f"{value:.0f}" for value in frame["planned"]])
-    header = "accuracy\n[95%]"
-    yield Column("accuracy", header, [_share(row, "accuracy", 0 if narrow else 1) for row in _rows(frame)])
-    yield from _latency(frame, f"{prefix}ttft", f"TTFT{due}", detail, "ttft")
-    yield from _latency(frame, f"{prefix}e2e", f"E2E{due}", detail, "e2e")
-    if (frame["failure_rate"] > 0).any():
-        served_or_not = f"E2E{due} p95\nincl. failures"
-        if detail is Detail.FULL:
-            yield _times(frame, f"{prefix}e2e_p95_all_ms", served_or_not, "failed_e2e", interval=False)
-    yield Column("tokens", "tok/s", [_number(value) for value in frame["output_tok_per_s_p50"]])
-    yield Column("throughput", "cell\ntok/s", [_number(value) for value in frame["throughput_tok_per_s"]])
-    yield _cost(frame)
-    yield Column("failures", "failed", [_failed(row, narrow) for row in _rows(frame)])
+def _figures(table: SummaryTable, detail: Detail) -> list[Column]:
+    frame, prefix = table.frame, "due_" if table.latency_from == "due" else ""
+    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    narrow, due = detail is Detail.NARROW, " (due)" if prefix else ""
+    found = [
+        Column("n", "n" if narrow else "requests", [f"{row['planned']:.0f}" for row in rows]),
+        Column("accuracy", "accuracy\n[95%]", [_share(row, "accuracy", 0 if narrow else 1) for row in rows]),
+        *_latency(rows, f"{prefix}ttft", f"TTFT{due}", detail, "ttft"),
+        *_latency(rows, f"{prefix}e2e", f"E2E{due}", detail, "e2e"),
+    ]
+    if detail is Detail.FULL and any(row["failure_rate"] for row in rows):
+        header = f"E2E{due} p95\nincl. failures"
+        found.append(_times(rows, f"{prefix}e2e_p95_all_ms", header, "failed_e2e", interval=False))
+    found += [
+        Column("tokens", "tok/s", [_number(row["output_tok_per_s_p50"]) for row in rows]),
+        Column("throughput", "cell\ntok/s", [_number(row["throughput_tok_per_s"]) for row in rows]),
+        _cost(rows),
+        Column("failures", "failed", [_failed(row, narrow) for row in rows]),
+    ]
     for key in ("truncated", "unparsed"):
-        if (frame[key] > 0).any():
-            yield Column(key, key, [_number(value) for value in frame[key]])
+        texts = [_number(row[key]) for row in rows]
+        if set(texts) - {NONE, "0"}:
+            found.append(Column(key, key, texts))
+    return found
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _latency(frame: pd.DataFrame, stem: str, header: str, detail: Detail, key: str) -> Iterator[Column]:
+def _latency(rows: Sequence[Row], stem: str, header: str, detail: Detail, key: str) -> Iterator[Column]:
     p50, p95 = f"{stem}_p50_ms", f"{stem}_p95_ms"
     if detail is not Detail.NARROW:
-        yield _times(frame, p50, f"{header}\np50", key, interval=detail is Detail.FULL)
-        yield _times(frame, p95, f"{header}\np95", key, interval=detail is Detail.FULL)
+        yield _times(rows, p50, f"{header}\np50", key, interval=detail is Detail.FULL)
+        yield _times(rows, p95, f"{header}\np95", key, interval=detail is Detail.FULL)
         return
-    text, unit = _in_unit(frame[[p50, p95]].max().max())
-    if frame[p95].isna().all():
-        yield Column(key, f"{header}\np50 {unit}", [text(a) for a in frame[p50]])
+    text, unit = _in_unit(rows, p50, p95)
+    if all(_missing(row[p95]) for row in rows):
+        yield Column(key, f"{header}\np50 {unit}", [text(row[p50]) for row in rows])
         return
-    pairs = zip(frame[p50], frame[p95], strict=True)
-    yield Column(key, f"{header} {unit}\np50/p95", [f"{text(a)}/{text(b)}" if a == a else NONE for a, b in pairs])
+    pairs = [(row[p50], row[p95]) for row in rows]
+    yield Column(key, f"{header} {unit}\np50/p95", [NONE if _missing(a) else f"{text(a)}/{text(b)}" for a, b in pairs])
 
 
-def _times(frame: pd.DataFrame, name: str, header: str, key: str, interval: bool) -> Column:
-    finite = frame[name].replace([math.inf], math.nan)
-    text, unit = _in_unit(finite.max())
+def _times(rows: Sequence[Row], name: str, header: str, key: str, interval: bool) -> Column:
+    text, unit = _in_unit(rows, name)
     texts = []
-    for row in _rows(frame):
+    for row in rows:
         shown = text(row[name])
         if interval and shown != NONE:
             shown += f" [{text(row[f'{name}_low'])}, {text(row[f'{name}_high'])}]"
@@ -220,9 +220,13 @@ def _times(frame: pd.DataFrame, name: str, header: str, key: str, interval: bool
     return Column(key, f"{header} {unit}", texts)
 
 
-def _in_unit(largest: float) -> tuple[Callable[[float | None], str], str]:
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def _in_unit(rows: Sequence[Row], *names: str) -> tuple[Callable[[float | None], str], str]:
     """How the milliseconds of one column are written, so that its numbers compare at a glance."""
-    if largest >= 10_000:
+    if any(row[name] is not None and 10_000 <= row[name] < math.inf for row in rows for name in names):
         return (lambda value: _number(value, 1 / 1000)), "s"
     return _number, "ms"
 
@@ -239,7 +243,7 @@ def _number(value: float | None, factor: float = 1.0) -> str:
     return f"{scaled:.1f}" if abs(scaled) >= 10 else f"{scaled:.3g}"
 
 
-def _share(row: dict[str, Any], name: str, digits: int) -> str:
+def _share(row: Row, name: str, digits: int) -> str:
     value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
     if value is None or math.isnan(value):
         return NONE
@@ -247,19 +251,20 @@ def _share(row: dict[str, Any], name: str, digits: int) -> str:
     return f"{value:.{digits}%} [{ends}]"
 
 
-def _failed(row: dict[str, Any], narrow: bool) -> str:
+def _failed(row: Row, narrow: bool) -> str:
     count = row["planned"] - row["ok"]
     if not count:
         return "0"
     return f"{count:.0f}" if narrow else f"{count:.0f} ({row['failure_rate']:.1%})"
 
 
-def _cost(frame: pd.DataFrame) -> Column:
-    currencies = frame["currency"].dropna().unique()
-    if len(currencies) == 1:
-        return Column("cost", f"cost\n{printable(currencies[0], 8)}", [_money(value) for value in frame["cost"]])
-    pairs = zip(frame["cost"], frame["currency"], strict=True)
-    texts = [NONE if cost != cost or cost is None else f"{_money(cost)} {printable(unit, 8)}" for cost, unit in pairs]
+def _cost(rows: Sequence[Row]) -> Column:
+    units = {row["currency"] for row in rows if isinstance(row["currency"], str)}
+    if len(units) == 1:
+        return Column("cost", f"cost\n{printable(units.pop(), 8)}", [_money(row["cost"]) for row in rows])
+    texts = [
+        NONE if _missing(row["cost"]) else f"{_money(row['cost'])} {printable(row['currency'], 8)}" for row in rows
+    ]
     return Column("cost", "cost", texts)
 
 
