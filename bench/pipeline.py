@@ -18,7 +18,7 @@ from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Stop, measure, unsent
 from bench.measure.servers import Servers
-from bench.record import Record, find_run, read_header
+from bench.record import Record, find_run, is_scored, read_header
 from bench.registry import discover
 
 DONE, TOLERANCE, INTERRUPTED = 0, 3, 130
@@ -79,6 +79,8 @@ def resume(argv: Sequence[str]) -> int:
     path = find_run(options.run, Path(options.results_dir))
     header = read_header(path)
     experiments = [parse(cell["config"]) for cell in header["cells"]]
+    if header.get("state") == "finished" and not is_scored(path):  # it was killed between its last request and its end
+        return _judged(make_plan(experiments), path, Stop()).exit_code
     with Servers(experiments) as servers:
         plan = make_plan(experiments)
         _check_same(plan, header, path)
@@ -118,7 +120,7 @@ def _loop(plan: Plan) -> Callable[..., Any]:
         import uvloop
     except ImportError:  # not built for this platform
         return asyncio.run
-    return uvloop.run  # type: ignore[no-any-return]
+    return uvloop.run
 
 
 def _finish(plan: Plan, record: Record, stop: Stop) -> None:
@@ -138,6 +140,23 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     if stop.disk_error is not None:
         _say(f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}")
         return RunResult(INTERRUPTED, path)
+    try:
+        values = _show(plan, path)
+    except BrokenPipeError:
+        raise
+    except (ConfigError, OSError) as error:  # requests were sent, so this is no refusal of the configuration
+        go_on = "report" if stop.reason is None and is_scored(path) else "resume"
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        _say(f"{said}; the replies are safe, but not yet judged. Put that right, then: bench {go_on} {path}")
+        return RunResult(INTERRUPTED, path)
+    if stop.reason is not None:
+        _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
+        return RunResult(INTERRUPTED, path, values)
+    return RunResult(_verdict(plan, path), path, values)
+
+
+def _show(plan: Plan, path: Path) -> list[float | None]:
+    """Score, print the summary and write the report; gives the mean score of each experiment."""
     from bench.judge.score import score_run
     from bench.show.report import write_report
     from bench.show.summary import render_terminal, summarise
@@ -149,11 +168,7 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     for written in write_report(path, plan.experiment.report):
         print(written)
     accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
-    values = [accuracy.get(cell_id) for cell_id in plan.asked]
-    if stop.reason is not None:
-        _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
-        return RunResult(INTERRUPTED, path, values)
-    return RunResult(_verdict(plan, path), path, values)
+    return [accuracy.get(cell_id) for cell_id in plan.asked]
 
 
 def _verdict(plan: Plan, path: Path) -> int:

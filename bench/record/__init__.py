@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bench.record.folder import find_run
+from bench.record.folder import find_run, is_scored
 from bench.record.header import SCHEMA_VERSION, read_header
 from bench.record.journal import SegmentLimits
 from bench.record.rows import ScoreRow, is_terminal, pack, settled
@@ -26,6 +26,7 @@ __all__ = [
     "ScoreRow",
     "SegmentLimits",
     "find_run",
+    "is_scored",
     "is_terminal",
     "iter_batches",
     "pack",

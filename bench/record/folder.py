@@ -28,6 +28,11 @@ def table_path(run: Path, table: str) -> Path:
     return run / f"{table}.parquet"
 
 
+def is_scored(run: Path) -> bool:
+    """Whether the run has a table of scores."""
+    return table_path(run, "scores").exists()
+
+
 def part_path(run: Path, table: str, stem: str) -> Path:
     """Where one part of a table lies. Parts sort by segment, the tail of unsettled rows last."""
     return table_path(run, table) / f"part-{stem}.parquet"
