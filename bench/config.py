@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 from omegaconf import MISSING
@@ -231,7 +232,7 @@ def parse(config: Mapping[str, Any]) -> Experiment:
     if problems:
         raise ConfigError(*problems)
     others = {f.name: getattr(rest, f.name) for f in fields(Experiment) if f.name not in PLUGIN_KEYS}
-    return replace_checked(Experiment(**parts, **others))
+    return completed(Experiment(**parts, **others))
 
 
 def scorer_of(dataset: Dataset) -> Scorer:
@@ -245,8 +246,8 @@ def scorer_of(dataset: Dataset) -> Scorer:
     return scorer
 
 
-def replace_checked(experiment: Experiment) -> Experiment:
-    """The experiment itself, after the checks that need no model knowledge.
+def completed(experiment: Experiment) -> Experiment:
+    """The experiment after the checks that need no model knowledge; a dataset without a name takes its file's.
 
     Raises:
         ConfigError: one sentence per value out of range.
@@ -278,7 +279,10 @@ def replace_checked(experiment: Experiment) -> Experiment:
         problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
     if problems:
         raise ConfigError(*problems)
-    return replace(experiment)
+    dataset = experiment.dataset
+    if dataset.name or not dataset.path:
+        return experiment
+    return replace(experiment, dataset=replace(dataset, name=PurePath(dataset.path).name.split(".")[0]))
 
 
 def plain(value: Any) -> Any:

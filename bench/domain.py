@@ -205,7 +205,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One HTTP attempt. ``waited_ns`` is the back-off slept before it."""
+    """One HTTP attempt; ``waited_ns`` is the back-off slept before it."""
 
     number: int
     sent_ns: int | None
@@ -219,8 +219,7 @@ class Attempt:
 class Answer:
     """What one HTTP attempt gave: transport's only product.
 
-    Exactly one of these holds: ``failure is None`` and the reply finished; or ``failure`` is set and ``reply`` is
-    ``None`` or the part that arrived before it failed.
+    With a ``failure``, ``reply`` is ``None`` or the part that arrived before it.
     """
 
     outcome: Outcome
@@ -275,7 +274,6 @@ class Exchange:
     """Request, timeline and outcome: the only thing that dispatch emits, one per planned request.
 
     ``cost`` is in ``currency`` by the dated price of the model preset, ``None`` without price or usage.
-    ``usage_source`` is ``server`` or ``None``.
     """
 
     request: Request

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class LagMeter:
@@ -17,6 +18,9 @@ class LagMeter:
         self._clock = clock
         self._period_s = period_s
         self._readings: deque[tuple[int, int]] = deque(maxlen=kept)
+        self._edges_ns: tuple[int, ...] = ()
+        self._counts: list[int] = [0]
+        self._worst_ns = 0
 
     async def watch(self) -> None:
         """Run until cancelled."""
@@ -30,6 +34,17 @@ class LagMeter:
     def note(self, at_ns: int, lag_ns: int) -> None:
         """Add one reading."""
         self._readings.append((at_ns, lag_ns))
+        self._counts[bisect_left(self._edges_ns, lag_ns)] += 1
+        self._worst_ns = max(self._worst_ns, lag_ns)
+
+    def begin(self, edges_ms: Sequence[float]) -> None:
+        """Start a histogram over bins with these upper edges; the last bin is open."""
+        self._edges_ns = tuple(int(edge * 1e6) for edge in edges_ms)
+        self._counts, self._worst_ns = [0] * (len(edges_ms) + 1), 0
+
+    def end(self) -> tuple[tuple[int, ...], int]:
+        """The histogram's counts and the worst lag in nanoseconds since :meth:`begin`."""
+        return tuple(self._counts), self._worst_ns
 
     def worst_since(self, since_ns: int) -> int | None:
         """The largest lag in nanoseconds read at or after a time; ``None`` when nothing was read since."""
