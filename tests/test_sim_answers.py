@@ -96,10 +96,10 @@ def test_needles_are_found_in_long_contexts() -> None:
     text = f"{hay}The magic number of Oslo is 7301. {hay}The magic number of Bergen is 1118. {hay}"
     row = solve_needle(text + "\n\nWhat is the magic number of Oslo?")
     assert row is not None
-    assert "7301" in str(row.reference)
-    assert "7301" not in str(row.flawed)
+    assert row.reference == "7301"
+    assert row.flawed != "7301"
     assert solve_needle(text + "What is the magic number of Paris?") is None
-    assert "".join(say(text + "What is the magic number of Bergen?", Answers([]))[0].answer).endswith("1118.")
+    assert "".join(say(text + "What is the magic number of Bergen?", Answers([]))[0].answer) == "1118"
 
 
 def test_every_shipped_row_gives_its_replies_at_the_set_skill() -> None:

@@ -68,8 +68,7 @@ def solve_needle(message: str) -> Row | None:
         return None
     number = hidden.group(1)
     wrong = str((int(number) * 7 + 13) % 10 ** len(number)).zfill(len(number))
-    told = "The magic number of {} is {}."
-    return Row(f"{name}={number}", told.format(name, number), told.format(name, wrong))
+    return Row(f"{name}={number}", number, wrong)
 
 
 def load_answers(folder: Path) -> Answers:
