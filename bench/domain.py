@@ -157,8 +157,7 @@ class Choice:
 class Reply:
     """What a server answered, decoded. A failed request may hold a partial one.
 
-    ``events`` counts events over all choices; ``done`` tells whether ``data: [DONE]`` was seen; ``extra`` keeps
-    server-side truths such as llama.cpp's ``timings`` object.
+    ``events`` counts events over all choices, ``done``: ``data: [DONE]`` was seen, ``extra`` keeps server-side truths.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -240,7 +239,7 @@ class Cell:
         index: position in the sweep.
         label: short text that tells this cell from the others of the run, for tables and plots.
         params: swept and resolved parameters as flat columns (``model.name``, ``sampling.temperature`` ...).
-        swept: the keys of ``params`` that differ between the cells of this run.
+        swept: the keys of ``params`` that tell the cells of this run apart.
         config: the full typed configuration (:class:`bench.config.Experiment`).
         dataset_key: which of the plan's sample sets the cell draws from.
         dropped: body fields left out because the model does not take them.

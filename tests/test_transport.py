@@ -621,7 +621,7 @@ def test_a_changed_aiohttp_leaves_the_public_reader(monkeypatch: pytest.MonkeyPa
     def changed(*_: Any, **__: Any) -> None:
         raise AttributeError("moved")
 
-    monkeypatch.setattr(rawbody.RawHandler, "feed_data", changed)
+    monkeypatch.setattr(rawbody.RawConnection, "feed_data", changed)
     assert text(one(streamed(EVENTS), True)) == TEXT
 
 

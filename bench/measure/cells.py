@@ -67,18 +67,24 @@ def make_cells(checked: Sequence[Checked], keys: Sequence[tuple[str, str]]) -> t
 
 
 def _swept(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    return tuple(name for name in names if len({canonical(column.get(name)) for column in columns}) > 1)
+    """The keys that tell the cells apart, names first; a key that follows from the name of its preset is left out."""
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    differing = [key for key in keys if len({canonical(column.get(key)) for column in columns}) > 1]
+    names = [key for key in differing if key in _LABEL_NAMES]
+    return tuple(names + [key for key in differing if key not in names and not _follows(key, names, columns)])
+
+
+def _follows(key: str, names: Sequence[str], columns: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the key's value is the same wherever its group's name is the same."""
+    name = f"{key.split('.')[0]}.name"
+    if name not in names:
+        return False
+    pairs = {(str(column.get(name)), canonical(column.get(key))) for column in columns}
+    return len(pairs) == len({first for first, _ in pairs})
 
 
 def _label(column: Mapping[str, Any], swept: Sequence[str]) -> str:
-    """The values of the swept keys; keys that a preset name already tells are left out."""
-    names = [name for name in swept if name in _LABEL_NAMES]
-    groups = {name.split(".")[0] for name in names}
-    names += [name for name in swept if name.split(".")[0] not in groups and not name.endswith((".kind", ".name"))]
-    if not names:
-        names = ["model.name"]
-    return " ".join(_part(name, column.get(name)) for name in names)
+    return " ".join(_part(key, column.get(key)) for key in swept or ["model.name"])
 
 
 def _part(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 A stream of tokens is thousands of tiny reads, and aiohttp's ``StreamReader`` costs several times what the socket does.
 Here each read is stamped inside ``data_received``, de-chunked into a list and left alone; whoever awaits the body is
-woken once, at its end. This stands on a little of aiohttp's private surface (what is overridden in :class:`RawHandler`
+woken once, at its end. This stands on a little of aiohttp's private surface (what is overridden in :class:`RawConnection`
 and ``TCPConnector._factory``), so :func:`keep_bodies_raw` proves that surface on a canned response first, and leaves
 the connector alone where it does not hold: the public reader then serves.
 """
@@ -45,7 +45,7 @@ class RawBody(aiohttp.StreamReader):
         on_mark: called when the first piece came and when ``done_ns`` was set.
     """
 
-    def __init__(self, handler: RawHandler, message: RawResponseMessage, ns: int) -> None:
+    def __init__(self, handler: RawConnection, message: RawResponseMessage, ns: int) -> None:
         super().__init__(handler, 65_536, loop=asyncio.get_running_loop())
         self.reads: Reads = []
         self.head_ns = ns
@@ -110,7 +110,7 @@ class Phase(Enum):
     PARSED = "a response that aiohttp parses itself"
 
 
-class RawHandler(ResponseHandler):
+class RawConnection(ResponseHandler):
     """aiohttp's connection protocol, parsing heads only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_bytes: int, clock: Callable[[], int]) -> None:
@@ -235,14 +235,14 @@ def keep_bodies_raw(connector: aiohttp.TCPConnector, limit_bytes: int, clock: Ca
     if not (isinstance(factory, partial) and factory.func is ResponseHandler and surface_holds()):
         return False
     # setattr, because to the type checker this private attribute makes ResponseHandlers only
-    setattr(connector, "_factory", partial(RawHandler, limit_bytes=limit_bytes, clock=clock, **factory.keywords))  # noqa: B010
+    setattr(connector, "_factory", partial(RawConnection, limit_bytes=limit_bytes, clock=clock, **factory.keywords))  # noqa: B010
     return True
 
 
 def surface_holds() -> bool:
-    """Whether a canned response, fed in awkward pieces to a :class:`RawHandler`, gives the raw body that it should."""
+    """Whether a canned response, fed in awkward pieces to a :class:`RawConnection`, gives the raw body that it should."""
     try:
-        handler = RawHandler(asyncio.get_running_loop(), limit_bytes=1000, clock=time.monotonic_ns)
+        handler = RawConnection(asyncio.get_running_loop(), limit_bytes=1000, clock=time.monotonic_ns)
         handler.set_response_params(auto_decompress=False, read_until_eof=True)
         wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
         for piece in (wire[:20], wire[20:53], wire[53:-1]):
