@@ -1,0 +1,13 @@
+"""What holds for every test: no bound on wall-clock time, and the same examples for everybody under ``CI=true``."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A busy machine is no bug, so examples have no deadline. A failure that an automatic run shows must be one that
+# people can repeat; runs by hand go on looking for new ones.
+settings.register_profile("by_hand", deadline=None)
+settings.register_profile("automatic", deadline=None, derandomize=True)
+settings.load_profile("automatic" if os.environ.get("CI") else "by_hand")
