@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
 
 from hydra.errors import (
     HydraException,
@@ -121,9 +120,10 @@ def _value_problem(error: OmegaConfBaseException, override: str | None) -> str:
     if isinstance(error, (ConfigAttributeError, ConfigKeyError)):
         return given + _strange_key(error, key)
     if isinstance(error, ValidationError):
+        if error.value is None:
+            return f"{key}=null: must have a value"
         wanted = _expected(error)
-        shown = f"{key}={error.value!r}" if error.value is not None else f"{key}=null"
-        return f"{shown}: must be {wanted}" if wanted else f"{given}{str(error).splitlines()[0]}"
+        return f"{key}={error.value!r}: must be {wanted}" if wanted else f"{given}{str(error).splitlines()[0]}"
     return given + str(error).splitlines()[0]
 
 
@@ -148,8 +148,6 @@ def _expected(error: OmegaConfBaseException) -> str:
     choices = re.search(r"expected one of \[([^\]]*)\]", text)
     if choices:
         return f"one of {choices[1]}"
-    wanted: Any = error.ref_type
-    inner = [arg for arg in get_args(wanted) if arg is not type(None)] or [wanted]
     if "Invalid type assigned" in text or "not a subclass" in text:
         return "a mapping of keys"
-    return f"of type {inner[0].__name__}" if isinstance(inner[0], type) and inner[0] is not object else ""
+    return ""

@@ -32,6 +32,7 @@ from bench.compose import AUTO, PRIMARY, check_keys, container, open_mappings, o
 from bench.config import PLUGIN_KEYS, Schema
 from bench.domain import ConfigError
 from bench.explain import explain
+from bench.overrides import apply, split
 from bench.places import shipped
 from bench.registry import structured, unknown
 
@@ -134,7 +135,7 @@ class Loader(ConfigLoaderImpl):
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, overrides)
         if validate_sweep_overrides:
             self.validate_sweep_overrides_legal(overrides=parsed, run_mode=run_mode, from_shell=from_shell)
-        structural, values = _split(parsed, repo)
+        structural, values = split(parsed, repo)
         if run_mode != RunMode.MULTIRUN:
             structural = self._with_real_provider(config_name, structural, values)
         lines = [str(o.input_line) for o in structural]
@@ -142,7 +143,7 @@ class Loader(ConfigLoaderImpl):
         open_mappings(cfg)
         # a sweep's values may fit only what it sweeps over: its jobs are checked, not this config beside them
         with suppress(ConfigError) if run_mode == RunMode.MULTIRUN else nullcontext():
-            _apply(values, cfg)
+            apply(values, cfg)
         task = [o for o in parsed if not o.is_hydra_override()]
         cfg.hydra.overrides.task = [o.input_line for o in task]
         naming = cfg.hydra.job.config.override_dirname
@@ -158,7 +159,7 @@ class Loader(ConfigLoaderImpl):
         parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
         said = [o.value() for o in parsed if o.key_or_group == "hydra.mode"]
         if not said:
-            structural, _ = _split(parsed, repo)
+            structural, _ = split(parsed, repo)
             base = self._composition(config_name, [o for o in structural if not o.is_sweep_override()])
             said = [OmegaConf.select(base.hydra, "mode")]
         return RunMode[str(said[-1]).upper()] if said[-1] in ("RUN", "MULTIRUN", *RunMode) else None
@@ -184,14 +185,14 @@ class Loader(ConfigLoaderImpl):
         """The base, and a copy with all values applied: of the touched sections alone, or (``True``) of the whole."""
         try:
             parsed, repo = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
-            structural, values = _split(parsed, repo)
+            structural, values = split(parsed, repo)
             base = self._composition(config_name, self._with_real_provider(config_name, structural, values))
         except Exception as error:
             raise ConfigError(*explain(error)) from error
         touched = {re.split(r"[.\[]", override.key_or_group)[0] for override in values}
         part = base.part(touched) if not any("${" in str(o.input_line) for o in values) else None
         cfg = copy.deepcopy(base.config) if part is None else part
-        _apply(values, cfg)
+        apply(values, cfg)
         return base, cfg, part is None
 
     def options(self, group: str) -> list[str]:
@@ -254,42 +255,3 @@ def _mandatory(group: str) -> tuple[str, ...]:
     """The keys of a group without plug-ins that have no default."""
     keys = sorted(OmegaConf.missing_keys(structured(Schema)))
     return tuple(key.removeprefix(f"{group}.") for key in keys if key.startswith(f"{group}."))
-
-
-def _is_group(override: Override, repo: IConfigRepository) -> bool:
-    return bool(repo.group_exists(override.key_or_group)) and not isinstance(override.value(), dict)
-
-
-def _split(parsed: Iterable[Override], repo: IConfigRepository) -> tuple[list[Override], list[Override]]:
-    """Overrides that decide what is composed (group choices, Hydra's own), and those that set a value in it."""
-    structural: list[Override] = []
-    values: list[Override] = []
-    for override in parsed:
-        if override.is_hydra_override() or _is_group(override, repo):
-            structural.append(override)
-        elif not override.is_sweep_override():
-            values.append(override)
-    return structural, values
-
-
-def _apply(values: Iterable[Override], cfg: DictConfig) -> None:
-    problems: list[str] = []
-    for override in values:
-        try:
-            _refuse_other_kind(override, cfg)
-            ConfigLoaderImpl._apply_overrides_to_config([override], cfg)
-        except ConfigError as error:
-            problems += error.problems
-        except Exception as error:  # noqa: BLE001 - explain() raises again what it does not know
-            problems += explain(error, override.input_line)
-    if problems:
-        raise ConfigError(*problems)
-
-
-def _refuse_other_kind(override: Override, cfg: DictConfig) -> None:
-    """Another plug-in has other keys: it is chosen as a preset, not by setting ``kind`` in the keys of this one."""
-    group, _, key = override.key_or_group.partition(".")
-    value = override.value()
-    kind = value.get("kind") if isinstance(value, dict) and not key else value if key == "kind" else None
-    if group in PLUGIN_KEYS and kind is not None and kind != OmegaConf.select(cfg, f"{group}.kind"):
-        raise ConfigError(f"{override.input_line}: choose another kind with {group}={kind}")

@@ -6,16 +6,17 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, make_dataclass
+from typing import Any, get_type_hints
 
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, ValueType
 
-from bench.config import Experiment, Schema, parse, replace_checked
+from bench.compose import AUTO
+from bench.config import PLUGIN_KEYS, Experiment, Schema, completed, parse, scorer_of
 from bench.domain import ConfigError
 from bench.loader import Loader
-from bench.registry import typed
+from bench.registry import build, typed
 
 MAX_PROBLEMS = 20
 
@@ -130,24 +131,39 @@ class Parser:
 
     def parse(self, config: Mapping[str, Any]) -> Experiment:
         """The same experiment, or the same error, as ``bench.config.parse(config)``."""
-        keys = {key: (key, self._canonical(value)) for key, value in config.items()}
-        if "scorer" in keys:  # scorer=auto is the dataset's
-            keys["scorer"] = ("scorer", keys["scorer"][1] + keys.get("dataset", ("", ""))[1])
-        new = [key for key in keys if keys[key] not in self._typed]
-        if keys.keys() != {f.name for f in fields(Experiment)} or not all(key in _SECTIONS for key in new):
-            experiment = parse(config)
-            self._typed.update(
-                {keys[f.name]: getattr(experiment, f.name) for f in fields(experiment) if f.name in keys}
+        whole = config.keys() == _FIELDS and all(isinstance(config[key], dict) for key in (*_SECTIONS, *PLUGIN_KEYS))
+        if not whole:
+            return parse(config)
+        try:
+            parts = {key: self._section(key, config) for key in config if key in _SECTIONS or key in PLUGIN_KEYS}
+            scalars = {key: value for key, value in config.items() if key not in parts}
+            experiment = Experiment(
+                **parts, **vars(self._once("", scalars, lambda: typed(_Scalars, scalars, "config")))
             )
-            return experiment
-        for key in new:
-            self._typed[keys[key]] = typed(_SECTIONS[key], config[key], where=f"config.{key}")
-        return replace_checked(Experiment(**{key: self._typed[keys[key]] for key in keys}))
+        except ConfigError:
+            return parse(config)  # which finds all problems, where this stops at the first
+        return completed(experiment)
 
-    def _canonical(self, value: Any) -> str:
+    def _section(self, key: str, config: Mapping[str, Any]) -> Any:
+        value = config[key]
+        if key in _SECTIONS:
+            return self._once(key, value, lambda: typed(_SECTIONS[key], value, where=f"config.{key}"))
+        if key == "scorer" and value.get("kind") == AUTO:
+            dataset = self._section("dataset", config)
+            return self._once("auto scorer", config["dataset"], lambda: scorer_of(dataset))
+        return self._once(key, value, lambda: build(key, value))
+
+    def _once(self, key: str, value: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made only once for equal values. Sections shared by cells are not even compared."""
         if id(value) not in self._text:
             self._text[id(value)] = (value, json.dumps(value, sort_keys=True, default=repr))
-        return self._text[id(value)][1]
+        place = (key, self._text[id(value)][1])
+        if place not in self._typed:
+            self._typed[place] = make()
+        return self._typed[place]
 
 
+_FIELDS = {f.name for f in fields(Experiment)}
 _SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}
+_SCALARS = [f for f in fields(Schema) if f.name not in _SECTIONS and f.name not in PLUGIN_KEYS]
+_Scalars = make_dataclass("_Scalars", [(f.name, get_type_hints(Schema)[f.name], f.default) for f in _SCALARS])

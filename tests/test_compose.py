@@ -215,7 +215,12 @@ def test_a_preset_that_does_not_fit_is_named(
         ("experiment=deom", "experiment=deom: there is no experiment 'deom'; did you mean demo?"),
         ("sampling.temperature=warm", "sampling.temperature='warm': must be a number"),
         ("repeats=x", "repeats='x': must be a whole number"),
-        ("repeats=null", "repeats=null"),
+        ("repeats=null", "repeats=null: must have a value"),
+        ("model.price=null", "model.price=null: must have a value"),
+        ("limits=[1,2]", "limits=[1,2]: a preset must be chosen; there are: default, fixed, gentle"),
+        ("limits.rpm={a: 1}", "limits.rpm"),
+        ("sampling.extra=3", "sampling.extra"),
+        ("timeout.total_s=[1]", "timeout.total_s"),
         ("sampling.n=1.5", "sampling.n=1.5: must be a whole number"),
         ("sampling.stream=maybe", "sampling.stream='maybe': must be true or false"),
         ("unsupported=dorp", "unsupported='dorp': must be one of error, drop"),
@@ -225,7 +230,7 @@ def test_a_preset_that_does_not_fit_is_named(
         ("provider={kind: siliconflow}", "choose another kind with provider=siliconflow"),
         ("just words", "just words: this is not KEY=VALUE as Hydra reads it"),
         ("dataset.path=${nope}", "dataset.path: Interpolation key 'nope' not found"),
-        ("sampling=null", "Config group override must be a string or a list"),
+        ("sampling=null", "sampling=null: a preset must be chosen; there are: creative, default, greedy"),
     ],
 )
 def test_messages(override: str, said: str, loader: Loader) -> None:

@@ -232,6 +232,13 @@ def test_cells_parsed_together_equal_cells_parsed_alone(loader: Loader) -> None:
     ):
         config = loader.compose(overrides)
         assert parser.parse(config) == parse(config)
+    for wrong in (["repeats=0", "seed=1"], ["repeats=0", "load.requests=-1"], ["dataset.scorer=zzz", "limits.rpm=-1"]):
+        config = loader.compose(wrong) | {"zzz": 1} if "seed=1" in wrong else loader.compose(wrong)
+        with pytest.raises(ConfigError) as alone:
+            parse(config)
+        with pytest.raises(ConfigError) as together:
+            parser.parse(config)
+        assert together.value.problems == alone.value.problems
 
 
 # -- what comes back

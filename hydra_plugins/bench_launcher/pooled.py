@@ -7,7 +7,7 @@ environment: so it imports nothing of ``bench`` until it is used.
 
 # No deferred annotations here: Hydra runs this file before it is in sys.modules, where dataclasses would look them up.
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -105,7 +105,7 @@ class PooledSweeperConf:
 
     _target_: str = f"{__name__}.PooledSweeper"
     max_batch_size: int | None = None
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 _store = ConfigStore.instance()
