@@ -2,7 +2,7 @@
 
 A stream of tokens is thousands of tiny reads, and aiohttp's ``StreamReader`` costs several times what the socket does.
 Here each read is stamped inside ``data_received``, de-chunked into a list and left alone; whoever awaits the body is
-woken once, at its end. This stands on a little of aiohttp's private surface (what is overridden in :class:`RawConnection`
+woken once, at its end. This stands on a little of aiohttp's private surface (what :class:`RawConnection` overrides,
 and ``TCPConnector._factory``), so :func:`keep_bodies_raw` proves that surface on a canned response first, and leaves
 the connector alone where it does not hold: the public reader then serves.
 """
@@ -240,7 +240,7 @@ def keep_bodies_raw(connector: aiohttp.TCPConnector, limit_bytes: int, clock: Ca
 
 
 def surface_holds() -> bool:
-    """Whether a canned response, fed in awkward pieces to a :class:`RawConnection`, gives the raw body that it should."""
+    """Whether a canned response, fed in awkward pieces to a :class:`RawConnection`, gives the right raw body."""
     try:
         handler = RawConnection(asyncio.get_running_loop(), limit_bytes=1000, clock=time.monotonic_ns)
         handler.set_response_params(auto_decompress=False, read_until_eof=True)
