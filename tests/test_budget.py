@@ -21,7 +21,7 @@ caps = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(budget=caps, seed=st.integers(0, 2**32), workers=st.integers(1, 20))
 def test_caps_hold_under_concurrency_and_what_was_sent_is_a_prefix(budget: Budget, seed: int, workers: int) -> None:
     """Attempts of any size, used up to what they reserved, many at a time; checked while in flight and after."""

@@ -72,7 +72,7 @@ def greedy(pace: MinutePace, uses: Sequence[Use], waits_ns: Sequence[int]) -> li
     return grants
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), per_minute=st.integers(1, 400), seed=st.integers(0, 2**32))
 def test_no_window_of_a_minute_holds_more_requests_than_allowed(
     data: st.DataObject, per_minute: int, seed: int
@@ -86,7 +86,7 @@ def test_no_window_of_a_minute_holds_more_requests_than_allowed(
     assert heaviest_window(grants, WINDOW_NS) <= per_minute
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tpm=st.integers(1_000, 100_000), seed=st.integers(0, 2**32), longest_s=st.sampled_from([0, 1, 20, 200]))
 def test_no_window_of_a_minute_holds_more_tokens_than_allowed(tpm: int, seed: int, longest_s: int) -> None:
     random = Random(seed)
@@ -262,7 +262,7 @@ def test_what_throttles_is_named() -> None:
     run(main())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), rpm=st.sampled_from([None, 30, 300]), tpm=st.sampled_from([None, 20_000]))
 def test_cancelled_waits_leak_nothing(seed: int, rpm: int | None, tpm: int | None) -> None:
     """Requests come, wait, are cancelled anywhere, settle, and every survivor is served with the limits kept."""
