@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,6 +163,11 @@ def test_bad_words_are_refused_with_what_exists(words: list[str], told: str) -> 
 def test_a_taken_port_is_a_configuration_error() -> None:
     with listen(0) as taken, pytest.raises(ConfigError, match="cannot be used"):
         main([f"port={taken.getsockname()[1]}"])
+
+
+def test_a_log_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        main(["port=0", f"truth_log={tmp_path}/nowhere/log.jsonl"])
 
 
 def test_help_lists_every_knob(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 import yaml
@@ -108,13 +109,14 @@ def main(argv: list[str]) -> int:
     """Serve until interrupted, or until standard input closes with ``stdin_watch``. Returns the exit code.
 
     Raises:
-        ConfigError: as :func:`parse`, or the port is taken.
+        ConfigError: as :func:`parse`, or the port is taken, or the log cannot be written.
     """
     if {"-h", "--help", "help"} & set(argv):
         print(HELP + OmegaConf.to_yaml(OmegaConf.structured(SimKnobs)))
         print("Knobs of one model, models[NAME].KNOB:\n" + OmegaConf.to_yaml(OmegaConf.structured(ModelKnobs)), end="")
         return 0
     options, knobs = parse(argv)
+    _check_log(knobs.truth_log)
     listening = listen(options.port)
     port = listening.getsockname()[1]
     print(json.dumps({"base_url": f"http://127.0.0.1:{port}/v1"}), flush=True)
@@ -122,6 +124,14 @@ def main(argv: list[str]) -> int:
 
     run(listening, knobs, options.stdin_watch)
     return 0
+
+
+def _check_log(path: str | None) -> None:
+    try:
+        if path is not None:
+            Path(path).open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"bench serve: truth_log={path} cannot be written: {error.strerror}") from error
 
 
 def listen(port: int) -> socket.socket:
