@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,20 +144,3 @@ def experiment_of(cfg: DictConfig) -> Experiment:
         with open_dict(cfg):
             cfg.pop("hydra")
     return parse(resolved(cfg))
-
-
-def plain(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as JSON-safe plain values, enums by name: ``parse(plain(e)) == e``."""
-    return {f.name: _plain(getattr(experiment, f.name)) for f in fields(experiment)}
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

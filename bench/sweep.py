@@ -67,12 +67,19 @@ def _values(loader: Loader, override: Override) -> list[str]:
         values = [str(value) for value in override.sweep_string_iterator()]
     except Exception as error:
         raise ConfigError(f"{override.input_line}: {' '.join(str(error).split())}") from error
+    if override.value_type is ValueType.RANGE_SWEEP:
+        values = [_tidy(value) for value in values]
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         values = _complete(loader, override, values)
     if not values:
         options = ", ".join(loader.options(override.key_or_group)) or "nothing, as it is no config group"
         raise ConfigError(f"{override.input_line}: gives no values; {override.key_or_group} has {options}")
     return [f"{key}={value}" for value in values]
+
+
+def _tidy(number: str) -> str:
+    """0.6 for the 0.6000000000000001 that adding up a step of 0.2 gives: it becomes part of labels and hashes."""
+    return number if re.fullmatch(r"-?\d+", number) else repr(float(f"{float(number):.12g}"))
 
 
 def _complete(loader: Loader, override: Override, options: list[str]) -> list[str]:

@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from run_probe import Probe, probe, refused
 
 from bench.cli import main
-from bench.compose import PRIMARY, experiment_of, plain
-from bench.config import Experiment, Thinking, parse
+from bench.compose import PRIMARY, experiment_of
+from bench.config import Experiment, Thinking, parse, plain
 from bench.domain import ConfigError
 from bench.help import EXAMPLES
 from bench.launch import refuse_secrets

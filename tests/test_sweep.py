@@ -50,6 +50,8 @@ def everything_below(folder: Path) -> list[str]:
         ("seed=choice(1,2,3)", ["1", "2", "3"]),
         ("seed=range(1,4)", ["1", "2", "3"]),
         ("sampling.temperature=range(0,1.1,0.5)", ["0.0", "0.5", "1.0"]),
+        ("sampling.temperature=range(0,1,0.2)", ["0.0", "0.2", "0.4", "0.6", "0.8"]),
+        ("sampling.temperature=range(1e-7,4e-7,1e-7)", ["1e-07", "2e-07", "3e-07"]),
         ("seed=sort(3,1,2)", ["1", "2", "3"]),
         ("seed=int(choice(1.0,2.0))", ["1", "2"]),
         ("sampling.stop=[a,b],[c]", ["[a,b]", "[c]"]),
