@@ -15,6 +15,7 @@ TRACE_HEADERS = ("x-siliconcloud-trace-id", "x-request-id", "request-id", "x-tra
 
 #: headers in which servers tell their own times; kept in ``Reply.extra["headers"]``
 SERVER_TIME_HEADERS = ("fireworks-server-time-to-first-token", "openai-processing-ms")
+KEPT_HEADERS = (*TRACE_HEADERS, *SERVER_TIME_HEADERS)
 
 
 def answer(
@@ -28,7 +29,7 @@ def answer(
         due_ns: passed on, as is ``permit_ns``.
         permit_ns: see ``due_ns``.
         limit_bytes: how large a compressed body may become.
-        secret: struck out of the failure, should a server have repeated it.
+        secret: struck out of the failure and of headers that are kept, should a server have repeated it.
     """
     marks, headers = sending.marks, sending.headers
     decoded = _decoded(sending, broken, limit_bytes)
@@ -36,7 +37,8 @@ def answer(
         # the reply was complete: what came after it is not part of it
         marks.end_ns = marks.reads[-1][0]
     reply = decoded.reply
-    times = {name: plain(headers[name], 100) for name in SERVER_TIME_HEADERS if headers.get(name)}
+    said = {name: without_secret(plain(headers[name], 200), secret) for name in KEPT_HEADERS if headers.get(name)}
+    times = {name: said[name][:100] for name in SERVER_TIME_HEADERS if name in said}
     if reply is not None and times:
         reply = replace(reply, extra={**reply.extra, "headers": times})
     return Answer(
@@ -54,7 +56,7 @@ def answer(
         reply=reply,
         failure=_censored(decoded.failure, secret),
         bytes_in=sum([len(data) for _, data in marks.reads]),
-        trace_id=next((plain(headers[name], 200) for name in TRACE_HEADERS if headers.get(name)), None),
+        trace_id=next((said[name] for name in TRACE_HEADERS if name in said), None),
     )
 
 
