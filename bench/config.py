@@ -127,9 +127,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Engine:
-    """How requests are fired. ``max_body_bytes`` bounds what is read of one reply."""
+    """How requests are fired.
 
-    processes: int = 1
+    Attributes:
+        processes: worker processes, or ``auto``: by the load, at most one per processor.
+        max_body_bytes: bounds what is read of one reply.
+    """
+
+    processes: Any = "auto"
     uvloop: bool = True
     max_body_bytes: int = 64 * 1024 * 1024
 
@@ -254,7 +259,6 @@ def completed(experiment: Experiment) -> Experiment:
     """
     positive = {
         "repeats": experiment.repeats,
-        "engine.processes": experiment.engine.processes,
         "engine.max_body_bytes": experiment.engine.max_body_bytes,
         "limits.concurrency": experiment.limits.concurrency,
         "limits.rpm": experiment.limits.rpm,
@@ -273,6 +277,9 @@ def completed(experiment: Experiment) -> Experiment:
     }
     problems = [f"{k}={v}: must be greater than 0" for k, v in positive.items() if v is not None and v <= 0]
     problems += [f"{k}={v}: must not be negative" for k, v in not_negative.items() if v is not None and v < 0]
+    processes = experiment.engine.processes
+    if processes != "auto" and not (isinstance(processes, int) and not isinstance(processes, bool) and processes > 0):
+        problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
     if not 0 <= experiment.tolerance.failure_rate <= 1:
         problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
     if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):

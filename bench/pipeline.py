@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -16,8 +15,9 @@ from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
-from bench.measure.run import Stop, measure, unsent
+from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
+from bench.measure.stop import Stop
 from bench.record import Record, find_run, is_scored, read_header
 from bench.registry import discover
 
@@ -103,29 +103,22 @@ def _measured(plan: Plan, servers: Servers, open_record: Callable[[], Record]) -
     servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
     progress = Bars()
     try:
-        record, stop = _loop(plan)(measure(plan, servers, progress, open_record))
+        measured = measure(plan, servers, progress, open_record)
     finally:
         progress.close()
+    record, stop = measured.record, measured.stop
     try:
-        _finish(plan, record, stop)
+        _finish(plan, measured)
     finally:
         record.close()
     return _judged(plan, record.path, stop)
 
 
-def _loop(plan: Plan) -> Callable[..., Any]:
-    if not plan.experiment.engine.uvloop:
-        return asyncio.run
-    try:
-        import uvloop
-    except ImportError:  # not built for this platform
-        return asyncio.run
-    return uvloop.run
-
-
-def _finish(plan: Plan, record: Record, stop: Stop) -> None:
+def _finish(plan: Plan, measured: Measured) -> None:
+    record, stop = measured.record, measured.stop
     state = "finished" if stop.reason is None else "interrupted"
     try:
+        record.update(vitals=[*record.header.get("vitals", []), *(vitals.row() for vitals in measured.vitals)])
         record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     except OSError as error:
         stop.disk_error = stop.disk_error or error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -129,10 +130,22 @@ def typed(cls: type[T], config: Mapping[str, Any], where: str) -> T:
     if strange:
         raise ConfigError(*(f"{where}: {unknown('key', key, known)}" for key in strange))
     try:
-        return OmegaConf.to_object(OmegaConf.merge(schema, dict(config)))  # type: ignore[no-any-return]
+        made: T = OmegaConf.to_object(OmegaConf.merge(schema, _literal(dict(config))))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         key = f"{where}.{error.full_key}" if getattr(error, "full_key", None) else where
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+    return made
+
+
+def _literal(value: Any) -> Any:
+    """The same nested value with ``${`` escaped: a prompt may hold it, and plain values have no interpolations."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_literal(item) for item in value]
+    return value
 
 
 def store_in_hydra() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import Experiment
-from bench.domain import Exchange
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
-from bench.measure.run import Stop, measure, unsent
+from bench.measure.run import measure, unsent
 from bench.measure.servers import Servers
+from bench.measure.stop import Stop
+from bench.progress import Figures
 from bench.record import Record, read_table
 
 
@@ -31,8 +31,8 @@ class Counted:
     def start(self, total: int | None, done: int, label: str) -> None:
         self.total, self.done_before = total, done
 
-    def finished(self, exchange: Exchange) -> None:
-        self.outcomes.append(exchange.outcome)
+    def finished(self, figures: Figures) -> None:
+        self.outcomes.append(figures.outcome)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -72,7 +72,8 @@ def run_measured(experiments: Sequence[Experiment], results: Path) -> Measured:
     progress = Counted()
     with Servers(experiments) as servers:
         plan = make_plan(experiments)
-        record, stop = asyncio.run(measure(plan, servers, progress, lambda: open_record(plan, results)))
+        done = measure(plan, servers, progress, lambda: open_record(plan, results))
+    record, stop = done.record, done.stop
     state = "finished" if stop.reason is None else "interrupted"
     record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     return Measured(record.path, plan, stop, progress)

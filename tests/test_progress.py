@@ -6,23 +6,11 @@ import io
 
 import pytest
 
-from bench.domain import (
-    Cell,
-    ErrorKind,
-    Exchange,
-    Failure,
-    Outcome,
-    Reply,
-    Request,
-    Sample,
-    Timeline,
-    Usage,
-)
+from bench.progress import Figures
 from bench.show.progress import Bars, duration
 
-REQUEST = Request("r", Cell("c", 0, "l", {}, (), None, "d"), Sample("s", ()), 0, 0)
-SERVED = Exchange(REQUEST, Outcome.OK, Timeline(0), Reply(usage=Usage(5, 20)), cost=0.001, currency="CNY")
-FAILED = Exchange(REQUEST, Outcome.FAILED, Timeline(0), failure=Failure(ErrorKind.RESET))
+SERVED = Figures("ok", 20, 0.001, "CNY")
+FAILED = Figures("failed", 0, None, None)
 
 
 class Clock:
@@ -138,7 +126,7 @@ def test_two_currencies_are_never_added() -> None:
     bars = Bars(stream, clock)
     bars.start(2)
     bars.finished(SERVED)
-    bars.finished(Exchange(REQUEST, Outcome.OK, Timeline(0), Reply(), cost=2.0, currency="USD"))
+    bars.finished(Figures("ok", 0, 2.0, "USD"))
     bars.close()
     assert "0.001 CNY, 2 USD" in stream.getvalue()
 

@@ -20,9 +20,11 @@ from test_dispatch import ScriptedSender
 
 from bench.domain import Answer, Exchange
 from bench.measure import run as run_module
+from bench.measure import worker as worker_module
 from bench.measure.plan import Plan, make_plan
-from bench.measure.run import Stop, measure, unsent
+from bench.measure.run import measure, unsent
 from bench.measure.servers import Servers
+from bench.measure.stop import Stop
 from bench.record import Record, read_table
 
 
@@ -60,12 +62,14 @@ def measured(
     async def senders(plan: Plan, servers: Servers, stack: AsyncExitStack) -> dict[str, Any]:
         return {cell.cell_id: sender for cell in plan.cells}
 
+    async def nothing(*_: Any) -> None: ...
+
     monkeypatch.setattr(run_module, "open_transports", senders)
+    monkeypatch.setattr(run_module, "check_reachable", nothing)
+    monkeypatch.setattr(run_module, "warm", nothing)
     progress = Counted()
-    opened, stop = asyncio.run(
-        measure(plan, Servers([]), progress, lambda: record or open_record(plan, folder / "results"))
-    )
-    return opened, stop, progress
+    done = measure(plan, Servers([]), progress, lambda: record or open_record(plan, folder / "results"))
+    return done.record, done.stop, progress
 
 
 def outcomes(path: Path) -> Counter[str]:
@@ -106,7 +110,7 @@ def test_a_second_signal_cancels_what_is_in_flight(plan: Plan, tmp_path: Path, m
             os.kill(os.getpid(), signal.SIGINT)
             loop.call_later(0.05, os.kill, os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run_module, "GRACE_S", 3600.0)
+    monkeypatch.setattr(worker_module, "GRACE_S", 3600.0)
     record, stop, progress = measured(plan, Holding(5, twice), tmp_path, monkeypatch)
     assert stop.reason == "interrupted"
     assert any("Ctrl-C again" in line for line in progress.notes)
@@ -121,7 +125,7 @@ def test_what_hangs_is_cancelled_after_the_grace(plan: Plan, tmp_path: Path, mon
         if call == 9:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run_module, "GRACE_S", 0.05)
+    monkeypatch.setattr(worker_module, "GRACE_S", 0.05)
     record, stop, _ = measured(plan, Holding(5, once), tmp_path, monkeypatch)
     finish(record, plan, stop)
     assert outcomes(record.path) == {"ok": 5, "cancelled": 4, "not_sent": 11}
@@ -132,7 +136,7 @@ def test_a_resumed_run_sends_only_what_is_left(plan: Plan, tmp_path: Path, monke
         if call == 9:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(run_module, "GRACE_S", 0.05)
+    monkeypatch.setattr(worker_module, "GRACE_S", 0.05)
     record, stop, _ = measured(plan, Holding(5, once), tmp_path, monkeypatch)
     finish(record, plan, stop)
     sender = ScriptedSender()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from bench.config import Experiment, Sampling, Unsupported
 from bench.domain import ConfigError, Sample
@@ -74,7 +75,7 @@ def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, 
         )
         errors.update(dict.fromkeys(found.errors))
         notes.update(dict.fromkeys(found.warnings))
-    unset = dict.fromkeys(dropped & _SAMPLING_FIELDS - _ALWAYS_SET)
+    unset: dict[str, Any] = dict.fromkeys(dropped & _SAMPLING_FIELDS - _ALWAYS_SET)
     sent = replace(experiment, sampling=replace(experiment.sampling, **unset)) if unset else experiment
     return Checked(sent, frozenset(dropped), tuple(notes)), list(errors)
 

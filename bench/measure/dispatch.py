@@ -72,6 +72,13 @@ class Run:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     bug: BaseException | None = None
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def quiet(self) -> None:
+        """Until nothing is in flight. One wake-up in all: a wait per exchange would slow the last ones down."""
+        while self.in_flight:
+            self._idle.clear()
+            await self._idle.wait()
 
     def watch(self, exchange: asyncio.Task[None]) -> None:
         """Count an exchange as in flight until it ends."""
@@ -80,6 +87,8 @@ class Run:
 
     def _ended(self, exchange: asyncio.Task[None]) -> None:
         self.in_flight.discard(exchange)
+        if not self.in_flight:
+            self._idle.set()
         if not exchange.cancelled() and (bug := exchange.exception()) is not None:
             self.bug = self.bug or bug
             self.stop.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from bench.domain import ConfigError
 from bench.measure.canonical import canonical
 from bench.measure.plan import Plan
 from bench.measure.servers import Servers, api_key
+from bench.measure.shards import Shard, share
 from bench.measure.transport import Transport
 
 #: connections opened before the clock starts where the load sets no bound
@@ -22,7 +24,7 @@ async def open_transports(plan: Plan, servers: Servers, stack: AsyncExitStack) -
     """The transport of each cell, by cell id.
 
     Raises:
-        ConfigError: one sentence per key that is missing and per server that cannot be reached.
+        ConfigError: a key is missing, or an address cannot be used.
     """
     by_identity: dict[str, Transport] = {}
     senders: dict[str, Transport] = {}
@@ -39,18 +41,34 @@ async def open_transports(plan: Plan, servers: Servers, stack: AsyncExitStack) -
             )
             by_identity[identity] = await stack.enter_async_context(transport)
         senders[cell.cell_id] = by_identity[identity]
-    problems = await asyncio.gather(*(transport.probe() for transport in by_identity.values()))
-    if found := [problem for problem in problems if problem]:
-        raise ConfigError(*found)
-    await asyncio.gather(*(t.warm(_connections(plan)) for t in by_identity.values()))
     return senders
 
 
+async def check_reachable(senders: Mapping[str, Transport]) -> None:
+    """Ask every server for something that spends no tokens.
+
+    Raises:
+        ConfigError: one sentence per server that cannot be reached.
+    """
+    problems = await asyncio.gather(*(transport.probe() for transport in _distinct(senders)))
+    if found := [problem for problem in problems if problem]:
+        raise ConfigError(*found)
+
+
+async def warm(senders: Mapping[str, Transport], plan: Plan, shard: Shard) -> None:
+    """Open connections before the clock starts: as many as the shard can have in use at once, within reason."""
+    connections = share(_connections(plan), shard)
+    await asyncio.gather(*(transport.warm(connections) for transport in _distinct(senders)))
+
+
+def _distinct(senders: Mapping[str, Transport]) -> list[Transport]:
+    return list({id(transport): transport for transport in senders.values()}.values())
+
+
 def _connections(plan: Plan) -> int:
-    """How many connections to open before the clock starts: as many as can be in use at once, within reason."""
     config = plan.experiment
-    wanted = getattr(config.load, "concurrency", None) or config.load.max_concurrency or DEFAULT_WARM
-    bounds = [int(wanted), MOST_WARM]
+    wanted = max(cell.config.load.in_flight_bound or DEFAULT_WARM for cell in plan.cells)
+    bounds = [wanted, MOST_WARM]
     if config.limits.concurrency is not None:
         bounds.append(config.limits.concurrency)
     if plan.total is not None:

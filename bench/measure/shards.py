@@ -29,3 +29,8 @@ def shard_of(requests: Iterator[Request], shard: Shard) -> Iterator[Request]:
     if shard.count == 1:
         return requests
     return (request for request in requests if request.order % shard.count == shard.index)
+
+
+def share(whole: int, shard: Shard) -> int:
+    """A shard's part of a whole number; the parts of all shards add up to it."""
+    return whole // shard.count + (shard.index < whole % shard.count)

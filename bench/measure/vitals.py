@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ class Vitals:
     """One process in one stage.
 
     Attributes:
+        stage: index of the stage.
+        shard: index of the process.
         start_ns: monotonic clock at the stage's start.
         wall_s: length of the stage.
         cpu_s: processor time of the process in it; ``cpu_s / wall_s`` near 1 is a full core.
@@ -32,6 +34,7 @@ class Vitals:
         gc_pause_ms: their total length; ``gc_pause_max_ms`` the longest.
     """
 
+    stage: int
     shard: int
     start_ns: int
     wall_s: float
@@ -46,12 +49,17 @@ class Vitals:
         """JSON-ready."""
         return {**asdict(self), "lag_counts": list(self.lag_counts)}
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Vitals:
+        """Vitals from their :meth:`row`."""
+        return cls(**{**row, "lag_counts": tuple(row["lag_counts"])})
+
 
 class Watch:
     """Starts reading at once; :meth:`stop` gives the vitals since."""
 
-    def __init__(self, shard: int, lag: LagMeter, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._shard, self._clock, self._lag = shard, clock, lag
+    def __init__(self, stage: int, shard: int, lag: LagMeter, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._stage, self._shard, self._clock, self._lag = stage, shard, clock, lag
         self._start_ns, self._cpu_s = clock(), time.process_time()
         self._pauses: list[float] = []
         self._gc_start_ns = 0
@@ -69,6 +77,7 @@ class Watch:
         gc.callbacks.remove(self._on_gc)
         counts, worst_ns = self._lag.end()
         return Vitals(
+            stage=self._stage,
             shard=self._shard,
             start_ns=self._start_ns,
             wall_s=(self._clock() - self._start_ns) / 1e9,

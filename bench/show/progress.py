@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from bench.domain import Exchange, Outcome
+from bench.domain import Outcome
+from bench.progress import Figures
 from bench.show.terminal import printable
 
 NS_PER_S = 1e9
@@ -28,19 +29,17 @@ class Tally:
     output_tokens: int = 0
     cost: dict[str, float] = field(default_factory=dict)
 
-    def add(self, exchange: Exchange) -> None:
-        """Count one exchange; the cost of each currency on its own."""
+    def add(self, one: Figures) -> None:
+        """Count one finished request; the cost of each currency on its own."""
         self.done += 1
-        if exchange.outcome is Outcome.OK:
+        if one.outcome == Outcome.OK:
             self.ok += 1
         else:
             self.failed += 1
-        usage = exchange.reply.usage if exchange.reply else None
-        if usage is not None and usage.completion_tokens:
-            self.output_tokens += usage.completion_tokens
-        if exchange.cost is not None:
-            unit = exchange.currency or ""
-            self.cost[unit] = self.cost.get(unit, 0.0) + exchange.cost
+        self.output_tokens += one.completion_tokens
+        if one.cost is not None:
+            unit = one.currency or ""
+            self.cost[unit] = self.cost.get(unit, 0.0) + one.cost
 
 
 class Bars:
@@ -87,9 +86,9 @@ class Bars:
             resumed = f", {done:,} of them done before" if done else ""
             self._line(("" if total is None else f"{total:,} ") + f"requests planned{resumed}")
 
-    def finished(self, exchange: Exchange) -> None:
+    def finished(self, figures: Figures) -> None:
         """One request got its terminal outcome."""
-        self._tally.add(exchange)
+        self._tally.add(figures)
         self._tick()
 
     def throttled(self, by: str | None) -> None:

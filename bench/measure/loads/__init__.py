@@ -31,6 +31,18 @@ class Load:
     #: a load with a schedule is open: requests are due by the clock, not when a worker is free
     is_open = False
 
+    @property
+    def in_flight_bound(self) -> int | None:
+        """Most requests in flight at once, by a closed load's concurrency or by ``max_concurrency``."""
+        bounds = [bound for bound in (getattr(self, "concurrency", None), self.max_concurrency) if bound is not None]
+        return min(bounds, default=None)
+
+    @property
+    def peak_rate(self) -> float | None:
+        """Most requests per second that come due; ``None`` for a closed load."""
+        rates = [getattr(self, name, None) for name in ("rate", "from_rate", "to_rate")]
+        return max((rate for rate in rates if rate is not None), default=None)
+
     def due_ns(self, random: Random) -> Iterator[int]:
         """Due times in nanoseconds after the stage's start, ascending, without end."""
         raise TypeError(f"{type(self).__name__} is no load: it lacks due_ns()")

@@ -1,0 +1,260 @@
+"""Several worker processes under one record: each has its shard, this process keeps the journal and the display.
+
+Workers are forked before any event loop runs, so they share the plan without copying it. Parent and worker talk over a
+socket pair in frames ``length, kind, payload``: down go ``stage`` (which, and when its clock starts), ``stop`` and
+``hurry``; up come ``ready``, ``exchange`` (packed for the journal), ``note``, ``held`` and ``done`` (with the worker's
+vitals). A worker whose parent is gone ends at once: its socket closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import msgspec
+
+from bench.domain import Exchange
+from bench.measure.plan import Plan
+from bench.measure.senders import open_transports, warm
+from bench.measure.servers import Servers
+from bench.measure.shards import Shard
+from bench.measure.stop import Stop
+from bench.measure.vitals import Vitals
+from bench.measure.worker import Worker
+from bench.progress import Figures, Progress, figures
+from bench.record import Record, pack, settled
+
+_HEAD = struct.Struct("<IB")
+READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY = range(8)
+
+#: a stage's clock starts so long after it was called, so that every worker has heard of it by then
+START_MARGIN_NS = 20_000_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended before its stage did; what it had finished is in the record."""
+
+
+class Link:
+    """Framed messages over one end of a socket pair."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def over(cls, end: socket.socket) -> Link:
+        """A link on a connected socket."""
+        return cls(*await asyncio.open_connection(sock=end, limit=2**20))
+
+    def send(self, kind: int, payload: bytes = b"") -> None:
+        """Hand one message to the socket at once; what does not fit waits in memory."""
+        self._writer.write(_HEAD.pack(len(payload), kind) + payload)
+
+    async def messages(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Messages until the other end closes."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length, kind = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
+                yield kind, await self._reader.readexactly(length)
+
+    async def close(self) -> None:
+        """Flush and close."""
+        with contextlib.suppress(OSError):
+            await self._writer.drain()
+            self._writer.close()
+            await self._writer.wait_closed()
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One forked worker as its parent sees it."""
+
+    shard: Shard
+    pid: int
+    end: socket.socket
+
+
+def fork_crew(plan: Plan, servers: Servers, count: int, loop: Callable[..., Any]) -> list[Hand]:
+    """Fork ``count`` workers. Call with no event loop running and, ideally, no threads.
+
+    ``loop`` runs a coroutine to its end (``asyncio.run`` or uvloop's).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    hands: list[Hand] = []
+    for index in range(count):
+        ours, theirs = socket.socketpair()
+        shard = Shard(index, count)
+        pid = os.fork()
+        if pid == 0:
+            for other in (ours, *(hand.end for hand in hands)):
+                other.close()
+            _work_and_exit(plan, servers, shard, theirs, loop)
+        theirs.close()
+        hands.append(Hand(shard, pid, ours))
+    return hands
+
+
+def _work_and_exit(plan: Plan, servers: Servers, shard: Shard, end: socket.socket, loop: Callable[..., Any]) -> None:
+    """The whole life of a worker process; never returns, and runs none of the parent's exit handlers."""
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to all; the parent decides
+            signal.signal(number, signal.SIG_IGN)
+        loop(_serve(plan, servers, shard, end))
+        code = 0
+    except BaseException:  # noqa: BLE001 - the last line of a process: said, and then it ends
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket) -> None:
+    link = await Link.over(end)
+    stop = Stop()
+
+    def sink(exchange: Exchange) -> None:
+        link.send(EXCHANGE, _encode((settled(exchange), *astuple(figures(exchange)), pack(exchange))))
+
+    async with AsyncExitStack() as stack:
+        senders = await open_transports(plan, servers, stack)
+        await warm(senders, plan, shard)
+        link.send(READY)
+        commands: asyncio.Queue[Any] = asyncio.Queue()
+        listening = asyncio.ensure_future(_listen(link, stop, commands))
+        stack.callback(listening.cancel)
+        worker: Worker | None = None
+        while (command := await commands.get()) is not None:
+            index, start_ns, done = command
+            worker = worker or Worker(
+                plan,
+                shard,
+                senders,
+                frozenset(done),
+                stop=stop,
+                sink=sink,
+                note=lambda text: link.send(NOTE, text.encode()),
+                throttled=lambda by: link.send(HELD, (by or "").encode()),
+                clock=time.monotonic_ns,
+            )
+            vitals = await worker.run_stage(plan.stages[index], start_ns)
+            link.send(DONE, _encode(vitals.row()))
+    await link.close()
+
+
+async def _listen(link: Link, stop: Stop, commands: asyncio.Queue[Any]) -> None:
+    async for kind, payload in link.messages():
+        if kind == STAGE:
+            commands.put_nowait(_decode(payload))
+        elif kind == STOP:
+            stop.set(payload.decode())
+        elif kind == HURRY:
+            stop.hurry.set()
+    if not stop.event.is_set():  # the parent is gone or has nothing more: nobody would record what we do
+        stop.set("the run is over")
+        stop.hurry.set()
+    commands.put_nowait(None)
+
+
+async def conduct(hands: Sequence[Hand], plan: Plan, record: Record, progress: Progress, stop: Stop) -> list[Vitals]:
+    """Run every stage on all workers at once; exchanges go to the record as they come.
+
+    Raises:
+        WorkerDiedError: a worker ended early; what finished is in the record, and the run can be resumed.
+    """
+    crew = [_Member(await Link.over(hand.end), hand.shard, record, progress, stop) for hand in hands]
+    passing_on = asyncio.ensure_future(_pass_on(crew, stop))
+    done = sorted(record.done())
+    vitals: list[Vitals] = []
+    try:
+        await asyncio.gather(*(member.expect(READY) for member in crew))
+        for stage in plan.stages:
+            if stop.event.is_set():
+                break
+            start_ns = time.monotonic_ns() + START_MARGIN_NS
+            for member in crew:
+                member.link.send(STAGE, _encode((stage.index, start_ns, done)))
+            answers = await asyncio.gather(*(member.expect(DONE) for member in crew))
+            vitals += [Vitals.of(_decode(answer)) for answer in answers]
+    finally:
+        passing_on.cancel()
+        await asyncio.gather(*(member.close() for member in crew))
+    return vitals
+
+
+def dismiss(hands: Sequence[Hand]) -> None:
+    """Wait for all workers to end; they do once their sockets are closed."""
+    for hand in hands:
+        hand.end.close()
+    for hand in hands:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(hand.pid, 0)
+
+
+class _Member:
+    """The parent's end of one worker: exchanges to the record, the rest to whoever waits for it."""
+
+    def __init__(self, link: Link, shard: Shard, record: Record, progress: Progress, stop: Stop) -> None:
+        self.link, self._shard = link, shard
+        self._record, self._progress, self._stop = record, progress, stop
+        self._answers: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def expect(self, kind: int) -> bytes:
+        """The payload of the next ``READY`` or ``DONE``."""
+        answer = await self._answers.get()
+        if answer is None or answer[0] != kind:
+            raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early; its error is above")
+        return answer[1]
+
+    async def close(self) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        await self.link.close()
+
+    async def _read(self) -> None:
+        async for kind, payload in self.link.messages():
+            if kind == EXCHANGE:
+                self._take(payload)
+            elif kind == NOTE:
+                self._progress.note(payload.decode())
+            elif kind == HELD:
+                self._progress.throttled(payload.decode() or None)
+            else:
+                self._answers.put_nowait((kind, payload))
+        self._answers.put_nowait(None)
+
+    def _take(self, payload: bytes) -> None:
+        terminal, *shown, packed = _decode(payload)
+        try:
+            self._record.append_packed(packed, terminal=terminal)
+        except OSError as error:
+            self._stop.disk_full(error)
+        else:
+            self._progress.finished(Figures(*shown))
+
+
+async def _pass_on(crew: Sequence[_Member], stop: Stop) -> None:
+    """Tell all workers when the run is to stop, and when there is no time left."""
+    await stop.event.wait()
+    for member in crew:
+        member.link.send(STOP, (stop.reason or "").encode())
+    if stop.disk_error is None:
+        await stop.hurry.wait()
+    for member in crew:
+        member.link.send(HURRY)

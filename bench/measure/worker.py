@@ -1,0 +1,164 @@
+"""One shard of a run in one process: its lanes against its transports, stage by stage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from bench.config import Budget, Limits
+from bench.domain import Exchange, Request
+from bench.measure.budget import BudgetLedger
+from bench.measure.dispatch import Lane, Run, Sender, run_lane
+from bench.measure.lag import LagMeter
+from bench.measure.limits import AccountLimits
+from bench.measure.plan import Plan, Stage, lane_key
+from bench.measure.shards import Shard, shard_of, share
+from bench.measure.stop import Stop
+from bench.measure.vitals import Vitals, Watch
+
+#: how long requests in flight may go on after a run was asked to stop
+GRACE_S = 5.0
+
+
+class Worker:
+    """Runs the requests of one shard. Limits, budget and concurrency are the shard's share of the run's.
+
+    Args:
+        senders: what sends the requests of each cell, by cell id.
+        done: ids of requests that an earlier session finished.
+        sink: takes each finished exchange at once.
+        note: shows a person a line.
+        throttled: told now and then what holds the shard back.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shard: Shard,
+        senders: Mapping[str, Sender],
+        done: AbstractSet[str],
+        *,
+        stop: Stop,
+        sink: Callable[[Exchange], None],
+        note: Callable[[str], None],
+        throttled: Callable[[str | None], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._plan, self._shard, self._senders, self._done = plan, shard, senders, done
+        self._stop, self._sink, self._note, self._throttled, self._clock = stop, sink, note, throttled, clock
+        self._ledger = BudgetLedger(budget_share(plan.experiment.budget, shard), clock=clock)
+        self._limits: dict[str, AccountLimits] = {}
+        self._lag = LagMeter(clock)
+
+    async def run_stage(self, stage: Stage, start_ns: int) -> Vitals:
+        """All lanes of the stage side by side, until every exchange has ended; how this process did meanwhile.
+
+        When the run is stopped, requests in flight may go on for ``GRACE_S``; what is left then is cancelled.
+        """
+        run = Run(
+            slots=self._slots(stage),
+            ledger=self._ledger,
+            sink=self._sink,
+            lag=self._lag,
+            stop=self._stop.event,
+            start_ns=start_ns,
+            random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
+            clock=self._clock,
+        )
+        lanes = [
+            Lane(key, self._remaining(requests), self._senders, self._limits_of(stage, key))
+            for key, requests in self._plan.lanes(stage).items()
+        ]
+        watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
+        lag = asyncio.ensure_future(self._lag.watch())
+        try:
+            await self._run_lanes(lanes, run)
+        finally:
+            await _cancel(lag)
+            vitals = watch.stop()
+        return vitals
+
+    async def _run_lanes(self, lanes: Sequence[Lane], run: Run) -> None:
+        all_started: asyncio.Future[Any] = asyncio.gather(*(run_lane(lane, run) for lane in lanes))
+        stopped = asyncio.ensure_future(self._stop.event.wait())
+        shown = asyncio.ensure_future(self._show_throttle(lanes))
+        try:
+            await asyncio.wait([all_started, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if all_started.done():
+                all_started.result()
+                quiet = asyncio.ensure_future(run.quiet())
+                await asyncio.wait({quiet, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                await _cancel(quiet)
+            else:
+                await _cancel(all_started)
+            if run.in_flight and self._stop.disk_error is None:
+                self._note(
+                    f"{self._stop.reason or 'a bug'}: waiting up to {GRACE_S:g} s for {len(run.in_flight)} requests "
+                    f"in flight (Ctrl-C again to cancel them)"
+                )
+                await self._last_of(run)
+        finally:
+            await _cancel(stopped, shown, all_started, *run.in_flight)
+        if run.bug is not None:
+            raise run.bug
+
+    async def _last_of(self, run: Run) -> None:
+        """Until all requests in flight have ended, for ``GRACE_S`` at most and only while nobody is in a hurry."""
+        quiet, hurried = asyncio.ensure_future(run.quiet()), asyncio.ensure_future(self._stop.hurry.wait())
+        try:
+            await asyncio.wait({quiet, hurried}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(quiet, hurried)
+
+    async def _show_throttle(self, lanes: Sequence[Lane]) -> None:
+        while True:
+            self._throttled(next((lane.limits.throttled_by for lane in lanes if lane.limits.throttled_by), None))
+            await asyncio.sleep(0.5)
+
+    def _remaining(self, requests: Iterator[Request]) -> Iterator[Request]:
+        mine = shard_of(requests, self._shard)
+        return (request for request in mine if request.request_id not in self._done) if self._done else mine
+
+    def _slots(self, stage: Stage) -> asyncio.Semaphore | None:
+        bound = stage.cells[0].config.load.in_flight_bound
+        return None if bound is None else asyncio.Semaphore(share(bound, self._shard))
+
+    def _limits_of(self, stage: Stage, key: str) -> AccountLimits:
+        if key not in self._limits:
+            config = next(cell.config for cell in stage.cells if lane_key(cell.config) == key)
+            self._limits[key] = AccountLimits(limits_share(config.limits, self._shard), clock=self._clock)
+        return self._limits[key]
+
+
+def limits_share(limits: Limits, shard: Shard) -> Limits:
+    """A shard's part of an account's limits; the parts of all shards add up to the whole."""
+    if shard.count == 1:
+        return limits
+    return replace(
+        limits,
+        concurrency=None if limits.concurrency is None else share(limits.concurrency, shard),
+        rpm=None if limits.rpm is None else limits.rpm / shard.count,
+        tpm=None if limits.tpm is None else limits.tpm / shard.count,
+    )
+
+
+def budget_share(budget: Budget, shard: Shard) -> Budget:
+    """A shard's part of the budget; the parts of all shards add up to the whole, and all have the same time."""
+    if shard.count == 1:
+        return budget
+    return replace(
+        budget,
+        requests=None if budget.requests is None else share(budget.requests, shard),
+        tokens=None if budget.tokens is None else share(budget.tokens, shard),
+        cost=None if budget.cost is None else budget.cost / shard.count,
+    )
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,149 @@
+"""Several worker processes under one record: the same rows as one process gives, and orderly ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from measured import Counted, open_record, run_measured
+from setups import experiment, rows_file
+
+from bench.config import Budget, Engine, Limits
+from bench.measure import crew as crew_module
+from bench.measure.crew import WorkerDiedError
+from bench.measure.plan import make_plan
+from bench.measure.run import measure, process_count, unsent
+from bench.measure.servers import Servers
+from bench.measure.shards import Shard, share
+from bench.measure.worker import budget_share, limits_share
+from bench.record import Record, read_table
+
+FAST: dict[str, Any] = {"kind": "sim", "name": "sim", "knobs": {"speed": 0}}
+
+
+@given(st.integers(0, 10_000), st.integers(1, 64))
+def test_shares_add_up(whole: int, count: int) -> None:
+    assert sum(share(whole, Shard(i, count)) for i in range(count)) == whole
+
+
+@given(st.integers(2, 8))
+def test_limits_and_budget_of_all_shards_add_up(count: int) -> None:
+    shards = [Shard(i, count) for i in range(count)]
+    limits = [limits_share(Limits(concurrency=64, rpm=600, tpm=9000), shard) for shard in shards]
+    assert sum(one.concurrency or 0 for one in limits) == 64
+    assert sum(one.rpm or 0 for one in limits) == pytest.approx(600)
+    assert sum(one.tpm or 0 for one in limits) == pytest.approx(9000)
+    budgets = [budget_share(Budget(requests=101, tokens=999, cost=3.0, seconds=60), shard) for shard in shards]
+    assert sum(one.requests or 0 for one in budgets) == 101
+    assert sum(one.tokens or 0 for one in budgets) == 999
+    assert sum(one.cost or 0 for one in budgets) == pytest.approx(3.0)
+    assert {one.seconds for one in budgets} == {60}
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    columns = ["request_id", "outcome", "prompt_tokens", "completion_tokens", "order", "warmup"]
+    return sorted(tuple(row.values()) for row in read_table(path, "requests", columns).to_pylist())
+
+
+def texts(path: Path) -> Counter[tuple[str, int, str]]:
+    columns = ["request_id", "choice", "text"]
+    return Counter(tuple(row.values()) for row in read_table(path, "choices", columns).to_pylist())
+
+
+@pytest.mark.slow
+def test_processes_give_the_rows_that_one_process_gives(tmp_path: Path) -> None:
+    data = rows_file(tmp_path, 40)
+
+    def run(processes: int) -> Path:
+        cells = [
+            experiment(data, provider=FAST, engine={"processes": processes}, sampling={"temperature": 0.0, "n": n})
+            for n in (1, 2)
+        ]
+        return run_measured(cells, tmp_path / "results").path
+
+    one, three = run(1), run(3)
+    assert rows(one) == rows(three)
+    assert texts(one) == texts(three)
+    assert len(rows(one)) == 80
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_run_and_the_rest_can_be_resumed(tmp_path: Path) -> None:
+    slow = {"kind": "sim", "name": "sim", "knobs": {"speed": 1}}
+    config = experiment(rows_file(tmp_path, 60), provider=slow, engine={"processes": 2}, load__concurrency=4)
+    forked: list[int] = []
+    fork = crew_module.fork_crew
+
+    class Killing(Counted):
+        def finished(self, figures: Any) -> None:
+            super().finished(figures)
+            if len(self.outcomes) == 10:
+                os.kill(forked[1], signal.SIGKILL)
+
+    progress = Killing()
+
+    def remembering(*args: Any) -> Any:
+        hands = fork(*args)
+        forked.extend(hand.pid for hand in hands)
+        return hands
+
+    with Servers([config]) as servers, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.measure.run.fork_crew", remembering)
+        plan = make_plan([config])
+        with pytest.raises(WorkerDiedError, match="worker 1 of 2"):
+            measure(plan, servers, progress, lambda: open_record(plan, tmp_path / "results"))
+    (path,) = (tmp_path / "results" / "made").iterdir()
+    for pid in forked:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    record = Record.reopen(path)
+    assert len(record.done()) >= 9
+    record.finish(state="interrupted", unsent=unsent(plan, record, "worker died"))
+    assert len(rows(path)) == 60
+
+
+@pytest.mark.slow
+def test_an_interrupt_stops_all_processes_in_order(tmp_path: Path) -> None:
+    class Interrupting(Counted):
+        def finished(self, figures: Any) -> None:
+            super().finished(figures)
+            if len(self.outcomes) == 12:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    config = experiment(rows_file(tmp_path, 60), engine={"processes": 2}, load__concurrency=4)
+    progress = Interrupting()
+    with Servers([config]) as servers:
+        plan = make_plan([config])
+        done = measure(plan, servers, progress, lambda: open_record(plan, tmp_path / "results"))
+    assert done.stop.reason == "interrupted"
+    done.record.finish(state="interrupted", unsent=unsent(plan, done.record, "interrupted"))
+    outcomes = Counter(row[1] for row in rows(done.record.path))
+    assert outcomes.total() == 60
+    assert 12 <= outcomes["ok"] < 60
+    assert {vitals.shard for vitals in done.vitals} == {0, 1}
+
+
+def test_auto_follows_the_load_and_keeps_exact_limits_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.measure.run.available_processors", lambda: 4)
+    data = rows_file(tmp_path)
+
+    def count(**changes: Any) -> int:
+        return process_count(make_plan([experiment(data, **changes)]))
+
+    assert count() == 1
+    assert count(load={"kind": "closed", "concurrency": 500}) == 2
+    assert count(load={"kind": "closed", "concurrency": 5000}) == 4
+    assert count(load={"kind": "poisson", "rate": 700.0}) == 3
+    assert count(load={"kind": "closed", "concurrency": 500}, limits={"rpm": 60}) == 1
+    assert count(load={"kind": "closed", "concurrency": 500}, budget={"requests": 60}) == 1
+    assert count(engine={"processes": 3}) == 3
+    assert count(engine={"processes": 3}, load={"kind": "closed", "concurrency": 2}) == 2
+    assert Engine().processes == "auto"
