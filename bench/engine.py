@@ -51,10 +51,10 @@ def wait_until_ready(base_url: str, limit_s: float = 120.0) -> bool:
     """Whether the engine lists its model within the limit."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            with urllib.request.urlopen(f"{base_url}/models", timeout=5) as answer:
-                if answer.status == 200:
-                    return True
+        models = f"{base_url}/models"
+        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(models, timeout=5) as answer:
+            if answer.status == 200:
+                return True
         time.sleep(0.05)
     return False
 

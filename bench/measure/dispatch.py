@@ -152,6 +152,7 @@ async def _attempts(
         permit_ns = run.clock()
         try:
             answer = await sender.send(body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns)
+            answer = without_partial_usage(answer, config)
         finally:
             _give_back(run, request, reservation, permit, answer)
         number, mark, failure = len(attempts) + 1, answer.timeline, answer.failure
@@ -196,10 +197,21 @@ def _give_back(run: Run, request: Request, reservation: Reservation, permit: Per
         run.slots.release()
 
 
+def without_partial_usage(answer: Answer, config: Experiment) -> Answer:
+    """The answer without completion tokens that count one of its several choices only."""
+    usage = answer.reply.usage if answer.reply else None
+    if answer.reply is None or usage is None or config.sampling.n == 1 or config.provider.usage_covers_n:
+        return answer
+    prompt_only = replace(usage, completion_tokens=None, reasoning_tokens=None)
+    return replace(answer, reply=replace(answer.reply, usage=prompt_only))
+
+
 def spent_tokens(reply: Reply | None) -> int | None:
     """Prompt and completion tokens as the server counted them; ``None`` when it did not."""
     usage = reply.usage if reply else None
-    return None if usage is None else (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+    if usage is None or usage.completion_tokens is None:
+        return None
+    return (usage.prompt_tokens or 0) + usage.completion_tokens
 
 
 def allowed_retries(config: Experiment) -> int:
@@ -230,7 +242,9 @@ def _finished(request: Request, run: Run, answer: Answer, attempts: list[Attempt
 def cost_of(cell: Cell, reply: Reply | None) -> tuple[float | None, str | None]:
     """Cost by the model preset's dated price; ``None`` without a price or without usage."""
     price, usage = cell.config.model.price, reply.usage if reply else None
-    cost = None if usage is None else price_of(price, usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    if usage is None or usage.completion_tokens is None:
+        return None, None
+    cost = price_of(price, usage.prompt_tokens or 0, usage.completion_tokens)
     return cost, None if cost is None else price.currency
 
 

@@ -17,6 +17,9 @@ from bench.samples import SampleSet, load_samples
 #: settings of the run as a whole; they cannot differ between the cells of one run
 SHARED = ("name", "results_dir", "seed", "dry_run", "engine", "budget", "report", "tolerance")
 
+#: what of a provider says how it is asked and read, not who is asked
+_NOT_ACCOUNT = ("extra_body", "max_tokens_field", "usage_in_stream", "usage_covers_n")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -155,7 +158,7 @@ def block_order(seed: int, stage: int, block: int, width: int) -> tuple[int, ...
 def account_key(experiment: Experiment) -> str:
     """Names the server and account a request goes to."""
     provider = experiment.provider
-    knobs = {k: v for k, v in plain(provider).items() if k not in ("extra_body", "max_tokens_field", "usage_in_stream")}
+    knobs = {k: v for k, v in plain(provider).items() if k not in _NOT_ACCOUNT}
     return f"{provider.name or provider.kind}-{short_hash(knobs, 8)}"
 
 

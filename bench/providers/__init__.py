@@ -18,6 +18,8 @@ class Provider:
         api_key_env: the *name* of the environment variable that holds the key; ``None`` sends no Authorization.
         max_tokens_field: ``max_tokens`` or ``max_completion_tokens``; exactly one is sent.
         usage_in_stream: whether to ask for usage with ``stream_options.include_usage``.
+        usage_covers_n: whether usage counts all choices where ``n`` is above 1; otherwise its completion tokens are
+            those of one choice, stand for nothing and are left out.
         headers: further request headers (no secrets; those only by environment variable).
         extra_body: merged into every request body, below what ``sampling`` sets.
         verify_tls: turn off only for a test server of your own.
@@ -29,6 +31,7 @@ class Provider:
     api_key_env: str | None = None
     max_tokens_field: str = "max_tokens"
     usage_in_stream: bool = True
+    usage_covers_n: bool = True
     headers: dict[str, str] = field(default_factory=dict)
     extra_body: dict[str, Any] = field(default_factory=dict)
     verify_tls: bool = True

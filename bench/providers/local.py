@@ -27,6 +27,7 @@ class Local(Provider):
     name: str = "local"
     # reused prompt prefixes would make a second request's TTFT look better than the model is
     extra_body: dict[str, Any] = field(default_factory=lambda: {"cache_prompt": False})
+    usage_covers_n: bool = False
     weights: str | None = None
     slots: int = 4
     slot_tokens: int = 2048
