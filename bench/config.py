@@ -14,6 +14,7 @@ from bench.datasets import Dataset
 from bench.domain import ConfigError
 from bench.measure.loads import Load
 from bench.providers import Provider
+from bench.ranges import out_of_range
 from bench.registry import build, typed
 from bench.scorers import Scorer
 
@@ -257,34 +258,7 @@ def completed(experiment: Experiment) -> Experiment:
     Raises:
         ConfigError: one sentence per value out of range.
     """
-    positive = {
-        "repeats": experiment.repeats,
-        "engine.max_body_bytes": experiment.engine.max_body_bytes,
-        "limits.concurrency": experiment.limits.concurrency,
-        "limits.rpm": experiment.limits.rpm,
-        "limits.tpm": experiment.limits.tpm,
-        "dataset.limit": experiment.dataset.limit,
-        "load.requests": experiment.load.requests,
-        "load.duration_s": experiment.load.duration_s,
-        "load.max_concurrency": experiment.load.max_concurrency,
-        **{f"timeout.{f.name}": getattr(experiment.timeout, f.name) for f in fields(Timeout)},
-    }
-    not_negative = {
-        "load.warmup": experiment.load.warmup,
-        "limits.retries": experiment.limits.retries,
-        "limits.backoff_s": experiment.limits.backoff_s,
-        **{f"budget.{f.name}": getattr(experiment.budget, f.name) for f in fields(Budget)},
-    }
-    problems = [f"{k}={v}: must be greater than 0" for k, v in positive.items() if v is not None and v <= 0]
-    problems += [f"{k}={v}: must not be negative" for k, v in not_negative.items() if v is not None and v < 0]
-    processes = experiment.engine.processes
-    if processes != "auto" and not (isinstance(processes, int) and not isinstance(processes, bool) and processes > 0):
-        problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
-    if not 0 <= experiment.tolerance.failure_rate <= 1:
-        problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
-    if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
-        problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
-    if problems:
+    if problems := out_of_range(experiment):
         raise ConfigError(*problems)
     dataset = experiment.dataset
     if dataset.name or not dataset.path:
