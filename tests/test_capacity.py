@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -147,13 +148,13 @@ def test_no_knee(x: list[float], y: list[float]) -> None:
     order=st.randoms(use_true_random=False),
 )
 def test_knee_does_not_depend_on_units_and_order(
-    half: float, points: int, x_power: int, y_power: int, order: object
+    half: float, points: int, x_power: int, y_power: int, order: Random
 ) -> None:
     x = np.arange(1.0, points + 1)
     y = x / (half + x)
     knee = find_knee(x, y)
     pairs = list(zip(x * 2.0**x_power, y * 2.0**y_power, strict=True))
-    order.shuffle(pairs)  # type: ignore[attr-defined]
+    order.shuffle(pairs)
     scaled = find_knee([a for a, _ in pairs], [b for _, b in pairs])
     assert (scaled is None) == (knee is None)
     if knee is not None:
@@ -207,3 +208,11 @@ def test_back_fill_of_nothing_and_of_failures() -> None:
     assert back_fill([math.nan, math.inf, 2], 1).values.tolist() == [1, 2, math.inf]
     with pytest.raises(ValueError, match="positive"):
         back_fill([1], 0)
+
+
+def test_back_fill_sees_a_stall_that_a_closed_loop_hides() -> None:
+    """One worker, 0.1 s a request, 600 s with one stall of 30 s: one slow request of 5701."""
+    closed = [0.1] * 5700 + [30.0]
+    assert back_fill(closed, 40.0).quantile(0.99).value == 0.1
+    p99 = back_fill(closed, 0.1).quantile(0.99).value
+    assert p99 == pytest.approx(24, abs=0.2), "of 6000 requests due, 300 wait 0.1 to 30 s: the worst 60 wait over 24 s"

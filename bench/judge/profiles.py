@@ -10,9 +10,10 @@ Each profile says of each column what it is and how it differs from ours. Checke
   ``inter_token_latency_metric.py`` at 58dd5de, ``request_latency_metric.py`` at 4f7ccff, ``min_request_metric.py`` and
   ``max_response_metric.py`` at 533b205) and its metrics reference, v0.13.0.
 
-What a record cannot give back holds for all three: their clock starts before the connection is taken, ours when the
-request is written; they count tokens with a tokenizer where the server reports none, here such replies have no token
-figures; a stream that merely stops is served there and failed here.
+What a record cannot give back: their clocks start before the connection is taken, ours when the request is written.
+vLLM counts tokens with a tokenizer where the server reports none, AIPerf by default always; here the server's count
+stands, and without one there are no token figures. A stream that ends in order but with neither a finish reason nor
+``[DONE]`` is served there and failed here.
 """
 
 from __future__ import annotations
