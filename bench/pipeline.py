@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.config import Experiment, parse
+from bench.compose import prepare, user_folders
+from bench.config import Experiment
 from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
 from bench.measure.header import make_header
@@ -19,7 +20,7 @@ from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
 from bench.record import Record, find_run, is_scored, read_header
-from bench.registry import discover
+from bench.sweep import Parser
 
 DONE, TOLERANCE, INTERRUPTED = 0, 3, 130
 
@@ -74,11 +75,13 @@ def resume(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", help="a run folder, 'latest', or an unambiguous part of its name")
     parser.add_argument("--results-dir", default="results", help="where runs lie (default: results)")
+    parser.add_argument("--config-dir", help="the conf folder of your own that the run was started with")
     options = parser.parse_args(argv)
-    discover()
+    prepare(user_folders(options.config_dir))  # the run may use plug-ins of the user's
     path = find_run(options.run, Path(options.results_dir))
     header = read_header(path)
-    experiments = [parse(cell["config"]) for cell in header["cells"]]
+    typed = Parser()
+    experiments = [typed.parse(cell["config"]) for cell in header["cells"]]
     if header.get("state") == "finished" and not is_scored(path):  # it was killed between its last request and its end
         return _judged(make_plan(experiments), path, Stop()).exit_code
     with Servers(experiments) as servers:
@@ -89,7 +92,8 @@ def resume(argv: Sequence[str]) -> int:
 
 def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
     was = {cell["cell_id"]: cell["label"] for cell in header["cells"]}
-    gone = [label for cell_id, label in was.items() if cell_id not in {cell.cell_id for cell in plan.cells}]
+    known = {cell.cell_id for cell in plan.cells}
+    gone = [label for cell_id, label in was.items() if cell_id not in known]
     if gone:
         raise ConfigError(
             f"{path}: the run cannot go on, because its datasets or presets changed since it started "

@@ -213,6 +213,38 @@ def test_a_disk_that_is_full_before_the_first_request(
     assert read_truth(tmp_path / "truth.log") == []
 
 
+PLUGIN = """
+from dataclasses import dataclass
+from bench.domain import Choice, Label, Sample, Score
+from bench.registry import plugin
+from bench.scorers import Scorer
+
+@plugin("scorer", "polite")
+@dataclass(frozen=True)
+class Polite(Scorer):
+    kind: str = "polite"
+
+    def score(self, sample: Sample, choice: Choice) -> Score:
+        return Score(1.0, Label.CORRECT)
+"""
+
+
+@pytest.mark.parametrize("place", ["conf", "mine"])
+def test_plug_ins_of_the_user_are_found_again(tmp_path: Path, place: str) -> None:
+    """``conf`` in the working folder is found by itself, another folder is named."""
+    (tmp_path / place / "plugins").mkdir(parents=True)
+    (tmp_path / place / "plugins" / "polite.py").write_text(PLUGIN)
+    named = [] if place == "conf" else ["--config-dir", place]
+    process = start([*arguments(tmp_path, *named), "dataset.scorer=polite"], tmp_path)
+    await_lines(tmp_path / "truth.log", 20, process)
+    process.kill()
+    process.communicate()
+    process = start(["resume", "latest", *named], tmp_path)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    check_complete(the_run(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("where", "verb"), [("bench.judge.score.write_scores", "resume"), ("bench.show.report.write_summary", "report")]
 )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from bench.config import Experiment, parse
 from bench.domain import Choice, Label, Outcome, Sample, Score
 from bench.record import ScoreRow, read_choices, read_header, read_samples, write_scores
+from bench.registry import build, discover
 from bench.scorers import Scorer
 
 
@@ -24,19 +24,20 @@ def score_run(path: Path) -> dict[Label, int]:
     Raises:
         ConfigError: the folder is no run, or a table cannot be read.
     """
+    discover()
     header = read_header(path)
-    experiments = {cell["cell_id"]: parse(cell["config"]) for cell in header["cells"]}
+    scorers = {cell["cell_id"]: build("scorer", cell["config"]["scorer"]) for cell in header["cells"]}
     dataset_keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
     samples = read_samples(path)
     labels: Counter[Label] = Counter()
 
     def rows() -> Iterator[ScoreRow]:
         for recorded in chain.from_iterable(read_choices(path)):
-            experiment = experiments[recorded.cell_id]
+            scorer = scorers[recorded.cell_id]
             sample = samples[dataset_keys[recorded.cell_id]][recorded.sample_id]
-            score = verdict(experiment.scorer, sample, recorded.choice, recorded.outcome)
+            score = verdict(scorer, sample, recorded.choice, recorded.outcome)
             labels[score.label] += 1
-            yield _row(recorded.request_id, recorded.choice.index, experiment, score)
+            yield _row(recorded.request_id, recorded.choice.index, scorer, score)
 
     write_scores(path, rows())
     return dict(labels)
@@ -54,14 +55,14 @@ def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) ->
     return score
 
 
-def _row(request_id: str, choice: int, experiment: Experiment, score: Score) -> ScoreRow:
+def _row(request_id: str, choice: int, scorer: Scorer, score: Score) -> ScoreRow:
     return ScoreRow(
         request_id=request_id,
         choice=choice,
-        scorer=experiment.scorer.kind,
+        scorer=scorer.kind,
         value=score.value,
         label=score.label,
         extracted=score.extracted,
         detail=score.detail,
-        scorer_version=experiment.scorer.version,
+        scorer_version=scorer.version,
     )

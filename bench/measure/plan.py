@@ -78,8 +78,7 @@ class Plan:
         A lane is one model of one provider account: what a rate limit holds back. Within a lane and across lanes,
         ``order`` follows the seeded interleaving.
         """
-        keys = list(dict.fromkeys(lane_key(cell.config) for cell in stage.cells))
-        return {key: self._lane(stage, key) for key in keys}
+        return {key: self._lane(stage, positions) for key, positions in lane_members(stage).items()}
 
     def requests(self) -> Iterator[Request]:
         """Every planned request, stage by stage and lane by lane (for durations: without end)."""
@@ -87,9 +86,8 @@ class Plan:
             for lane in self.lanes(stage).values():
                 yield from lane
 
-    def _lane(self, stage: Stage, key: str) -> Iterator[Request]:
-        members = [i for i, cell in enumerate(stage.cells) if lane_key(cell.config) == key]
-        streams = {i: self._cell_requests(stage.cells[i], stage, i) for i in members}
+    def _lane(self, stage: Stage, positions: Sequence[int]) -> Iterator[Request]:
+        streams = {i: self._cell_requests(stage.cells[i], stage, i) for i in positions}
         block = 0
         while streams:
             for position in block_order(self.seed, stage.index, block, len(stage.cells)):
@@ -165,6 +163,14 @@ def account_key(experiment: Experiment) -> str:
 def lane_key(experiment: Experiment) -> str:
     """Names the account and model that limits apply to."""
     return f"{account_key(experiment)} {experiment.model.name}"
+
+
+def lane_members(stage: Stage) -> dict[str, list[int]]:
+    """The keys of a stage's lanes, and at which positions of the stage each one's cells stand."""
+    members: dict[str, list[int]] = {}
+    for position, cell in enumerate(stage.cells):
+        members.setdefault(lane_key(cell.config), []).append(position)
+    return members
 
 
 def make_plan(experiments: Sequence[Experiment]) -> Plan:

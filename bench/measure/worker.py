@@ -10,12 +10,12 @@ from random import Random
 from typing import Any
 
 from bench.config import Budget, Limits
-from bench.domain import Exchange, Request
+from bench.domain import Cell, Exchange, Request
 from bench.measure.budget import BudgetLedger
 from bench.measure.dispatch import Lane, Run, Sender, run_lane
 from bench.measure.lag import LagMeter
 from bench.measure.limits import AccountLimits
-from bench.measure.plan import Plan, Stage, lane_key
+from bench.measure.plan import Plan, Stage, lane_members
 from bench.measure.shards import Shard, shard_of, share
 from bench.measure.stop import Stop
 from bench.measure.vitals import Vitals, Watch
@@ -69,8 +69,9 @@ class Worker:
             random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
             clock=self._clock,
         )
+        members = lane_members(stage)
         lanes = [
-            Lane(key, self._remaining(requests), self._senders, self._limits_of(stage, key))
+            Lane(key, self._remaining(requests), self._senders, self._limits_of(key, stage.cells[members[key][0]]))
             for key, requests in self._plan.lanes(stage).items()
         ]
         watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
@@ -127,10 +128,9 @@ class Worker:
         bound = stage.cells[0].config.load.in_flight_bound
         return None if bound is None else asyncio.Semaphore(share(bound, self._shard))
 
-    def _limits_of(self, stage: Stage, key: str) -> AccountLimits:
+    def _limits_of(self, key: str, cell: Cell) -> AccountLimits:
         if key not in self._limits:
-            config = next(cell.config for cell in stage.cells if lane_key(cell.config) == key)
-            self._limits[key] = AccountLimits(limits_share(config.limits, self._shard), clock=self._clock)
+            self._limits[key] = AccountLimits(limits_share(cell.config.limits, self._shard), clock=self._clock)
         return self._limits[key]
 
 
