@@ -109,6 +109,7 @@ def open_mappings(cfg: DictConfig) -> None:
             for _, child in children(node):
                 if isinstance(child, DictConfig) and not is_dataclass(child._metadata.object_type):
                     OmegaConf.set_struct(child, False)
+            open_mappings(node)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

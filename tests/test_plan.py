@@ -280,3 +280,10 @@ def test_ceiling_counts_answer_thinking_and_n(tmp_path: Path) -> None:
     assert one.tokens is not None
     assert 10 * 600 < one.tokens < 10 * 650
     assert one.cost == pytest.approx((one.tokens - 6000) * 1e-6 + 6000 * 4e-6, rel=0.02)
+
+
+def test_a_cost_cap_needs_a_price(tmp_path: Path) -> None:
+    data = rows_file(tmp_path)
+    with pytest.raises(ConfigError, match=r"budget\.cost=1: the preset has no price"):
+        make_plan([experiment(data, model={"name": "mine"}, budget={"cost": 1.0})])
+    make_plan([experiment(data, budget={"cost": 1.0})])

@@ -57,6 +57,12 @@ def check_experiments(experiments: Sequence[Experiment], sets: Sequence[SampleSe
 def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, list[str]]:
     rules = RULES if experiment.provider.enforces_page_rules else EVERYWHERE_RULES
     errors: dict[str, None] = {}
+    price = experiment.model.price
+    if experiment.budget.cost is not None and None in (price.input_per_mtok, price.output_per_mtok):
+        errors[
+            f"model {experiment.model.name}: budget.cost={experiment.budget.cost:g}: the preset has no price, so cost "
+            f"cannot be capped; set model.price.input_per_mtok and model.price.output_per_mtok, or cap budget.tokens"
+        ] = None
     notes: dict[str, None] = {}
     dropped: set[str] = set()
     for sample in samples:

@@ -82,5 +82,5 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         value = value[: SHOWN_CHARACTERS + 1]
     text = json.dumps(value, ensure_ascii=False, default=lambda other: type(other).__name__)
-    text = "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in text)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= SHOWN_CHARACTERS + 2 else text[:SHOWN_CHARACTERS] + '..."'
