@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.domain import ConfigError
 from bench.judge.attainment import Standing, count_goodput, judge_slo, measure_goodput, meets
-from bench.judge.metrics import CELL_METRICS
+from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
 from bench.judge.proof import (
     estimate_percentile,
     estimate_rank,
@@ -23,7 +23,7 @@ from bench.judge.proof import (
     proof,
 )
 from bench.judge.rows import read_run
-from bench.judge.slo import METRICS, Term, parse_slo
+from bench.slo import METRICS, Term, parse_slo
 from tests.made_run import MadeCell, make_run
 from tests.test_intervals import agrees, known
 
@@ -50,6 +50,10 @@ def test_terms_are_read() -> None:
         Term("e2e_ms", None, ">", 1),
     )
     assert str(slo) == "ttft_ms_p99 <= 500 and tpot_ms_p95 < 50 and output_tok_per_s_p5 >= 20 and e2e_ms > 1"
+
+
+def test_every_metric_of_a_request_can_be_bounded() -> None:
+    assert (*(metric.name for metric in REQUEST_METRICS), "failure_rate") == METRICS
 
 
 def test_names_of_the_summary_s_columns_are_understood() -> None:

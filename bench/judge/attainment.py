@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate, clopper_pearson, quantile
 from bench.judge.metrics.requests import NS_PER_S
-from bench.judge.slo import FAILURE_RATE, Slo, Term
+from bench.slo import FAILURE_RATE, Slo, Term
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.domain import ConfigError
-from bench.judge.metrics.requests import REQUEST_METRICS
 
 FAILURE_RATE = "failure_rate"
-METRICS = (*(metric.name for metric in REQUEST_METRICS), FAILURE_RATE)
+#: what a term can bound: the columns derived per request, by the names of ``bench.judge.metrics``, and the failures
+METRICS = (
+    "ttft_ms",
+    "ttfa_ms",
+    "e2e_ms",
+    "due_ttft_ms",
+    "due_e2e_ms",
+    "tpot_ms",
+    "queue_ms",
+    "send_lag_ms",
+    "output_tok_per_s",
+    FAILURE_RATE,
+)
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
     "<": operator.lt,
