@@ -158,7 +158,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One point of a sweep, complete: what the planner takes."""
+    """One point of a sweep, complete: what the planner takes. ``slo`` is an expression of :mod:`bench.slo`."""
 
     model: Model
     provider: Provider
@@ -173,6 +173,7 @@ class Experiment:
     report: ReportConfig = field(default_factory=ReportConfig)
     tolerance: Tolerance = field(default_factory=Tolerance)
     unsupported: Unsupported = Unsupported.error
+    slo: str | None = None
     repeats: int = 1
     seed: int = 0
     name: str = "run"
@@ -197,6 +198,7 @@ class Schema:
     report: ReportConfig = field(default_factory=ReportConfig)
     tolerance: Tolerance = field(default_factory=Tolerance)
     unsupported: Unsupported = Unsupported.error
+    slo: str | None = None
     repeats: int = 1
     seed: int = 0
     name: str = "run"

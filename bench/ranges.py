@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from bench.domain import ConfigError
+from bench.slo import parse_slo
+
 if TYPE_CHECKING:
     from bench.config import Experiment
 
@@ -36,6 +39,17 @@ def out_of_range(experiment: Experiment) -> list[str]:
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
     if not 0 <= experiment.tolerance.failure_rate <= 1:
         problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
+    problems += _unreadable_slo(experiment.slo)
     if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
         problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
     return problems
+
+
+def _unreadable_slo(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    try:
+        parse_slo(text)
+    except ConfigError as error:
+        return list(error.problems)
+    return []

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -72,6 +72,7 @@ def dispatch(
     slots: int | None = None,
     budget: Budget | None = None,
     stop_after: int | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
 ) -> list[Exchange]:
     """Run the plan's first stage to its end and give every exchange."""
 
@@ -93,9 +94,9 @@ def dispatch(
             sink=sink,
             lag=LagMeter(time.monotonic_ns),
             stop=stop,
-            start_ns=time.monotonic_ns(),
+            start_ns=clock(),
             random=Random(0),
-            clock=time.monotonic_ns,
+            clock=clock,
         )
         stage = plan.stages[0]
         limits = AccountLimits(plan.experiment.limits, sleep=no_sleep)
@@ -117,6 +118,17 @@ def test_every_planned_request_has_one_exchange(tmp_path: Path) -> None:
     assert Counter(e.request.request_id for e in out) == Counter({r.request_id: 1 for r in plan.requests()})
     assert sender.most_in_flight <= 5
     assert {e.outcome for e in out} == {Outcome.OK}
+
+
+def test_a_closed_load_with_a_duration_ends(tmp_path: Path) -> None:
+    """Each look at the clock takes 10 ms, so a second is over after a hundred of them."""
+    plan = make_plan([experiment(rows_file(tmp_path, 3), load={"kind": "closed", "concurrency": 2, "duration_s": 1})])
+    sender = ScriptedSender()
+    ticks = count(5_000_000_000, 10_000_000)
+    out = dispatch(plan, sender, slots=2, clock=lambda: next(ticks))
+    assert 10 < len(out) < 100
+    assert {e.outcome for e in out} == {Outcome.OK}
+    assert sender.calls == len(out)
 
 
 def test_cost_comes_from_the_dated_price(tmp_path: Path) -> None:

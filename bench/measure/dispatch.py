@@ -102,7 +102,7 @@ async def run_lane(lane: Lane, run: Run) -> None:
     for request in lane.requests:
         if run.stop.is_set():
             return
-        if not await _wait_until(run, run.start_ns + request.due_ns):
+        if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
             return
         tokens, cost = most_of(request.cell.config, request.sample)
         reservation = await run.ledger.reserve_in_turn(tokens, cost)
@@ -125,6 +125,14 @@ async def _wait_until(run: Run, due_ns: int) -> bool:
             return False
         await run.sleep(min(left_s, 0.2))
     return not run.stop.is_set()
+
+
+def _is_over(run: Run, request: Request) -> bool:
+    """Whether a closed load's time is up; what came due in an open load is sent, however late."""
+    load = request.cell.config.load
+    if load.is_open or load.duration_s is None:
+        return False
+    return bool(run.clock() - run.start_ns >= load.duration_s * 1e9)
 
 
 async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
