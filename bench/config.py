@@ -149,11 +149,24 @@ class ReportConfig:
     plots: bool = True
 
 
+class WhenInvalid(Enum):
+    """What an invalid measurement does to the exit code."""
+
+    warn = "warn"
+    fail = "fail"
+
+
 @dataclass(frozen=True)
 class Tolerance:
-    """When a finished run is refused with exit code 3. ``failure_rate`` is a share of planned requests."""
+    """When a finished run is refused with exit code 3.
+
+    Attributes:
+        failure_rate: more failures than this share of planned requests.
+        invalid: ``fail`` refuses a run whose measurement is invalid; ``warn`` only says so.
+    """
 
     failure_rate: float = 0.05
+    invalid: WhenInvalid = WhenInvalid.warn
 
 
 @dataclass(frozen=True)

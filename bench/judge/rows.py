@@ -23,9 +23,10 @@ IDENTITY = ("request_id", "cell_id", "sample_id", "repeat", "provider", "model",
 CLIENT_MARKS = ("due_ns", "permit_ns", "sent_ns", "end_ns")
 REPLY_MARKS = ("first_reasoning_ns", "first_answer_ns", "last_token_ns")
 OUTCOME = ("outcome", "error_kind", "error_detail", "attempts")
+CONNECTION = ("connect_ns",)
 AMOUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "cost")
-REQUEST_COLUMNS = (*IDENTITY, *CLIENT_MARKS, *REPLY_MARKS, *OUTCOME, *AMOUNTS, "currency")
-NUMBERS = (*CLIENT_MARKS, *REPLY_MARKS, *AMOUNTS, "n", "attempts")
+REQUEST_COLUMNS = (*IDENTITY, *CLIENT_MARKS, *REPLY_MARKS, *CONNECTION, *OUTCOME, *AMOUNTS, "currency")
+NUMBERS = (*CLIENT_MARKS, *REPLY_MARKS, *CONNECTION, *AMOUNTS, "n", "attempts")
 STRICT_ZERO = ("unparsed", "refused", "truncated")
 
 

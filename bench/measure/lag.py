@@ -17,6 +17,7 @@ class LagMeter:
     def __init__(self, clock: Callable[[], int], *, period_s: float = 0.02, kept: int = 4096) -> None:
         self._clock = clock
         self._period_s = period_s
+        self.period_ms = period_s * 1e3
         self._readings: deque[tuple[int, int]] = deque(maxlen=kept)
         self._edges_ns: tuple[int, ...] = ()
         self._counts: list[int] = [0]

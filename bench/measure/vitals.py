@@ -32,6 +32,8 @@ class Vitals:
         lag_max_ms: the worst reading.
         gc_pauses: collections that ran.
         gc_pause_ms: their total length; ``gc_pause_max_ms`` the longest.
+        lag_period_ms: the time from one reading of lag to the next while nothing is late.
+        lag_edges_ms: upper edges of the bins of ``lag_counts``; the last bin is open.
     """
 
     stage: int
@@ -44,15 +46,18 @@ class Vitals:
     gc_pauses: int
     gc_pause_ms: float
     gc_pause_max_ms: float
+    lag_period_ms: float
+    lag_edges_ms: tuple[float, ...] = LAG_EDGES_MS
 
     def row(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**asdict(self), "lag_counts": list(self.lag_counts)}
+        return {**asdict(self), "lag_counts": list(self.lag_counts), "lag_edges_ms": list(self.lag_edges_ms)}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Vitals:
         """Vitals from their :meth:`row`."""
-        return cls(**{**row, "lag_counts": tuple(row["lag_counts"])})
+        lists = {name: tuple(row[name]) for name in ("lag_counts", "lag_edges_ms") if name in row}
+        return cls(**{**row, **lists})
 
 
 class Watch:
@@ -87,4 +92,5 @@ class Watch:
             gc_pauses=len(self._pauses),
             gc_pause_ms=sum(self._pauses),
             gc_pause_max_ms=max(self._pauses, default=0.0),
+            lag_period_ms=self._lag.period_ms,
         )

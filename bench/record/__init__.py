@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bench.record.folder import find_run, is_scored
-from bench.record.header import SCHEMA_VERSION, read_header
+from bench.record.header import SCHEMA_VERSION, amend_header, read_header
 from bench.record.journal import SegmentLimits
 from bench.record.rows import ScoreRow, is_terminal, pack, settled
 from bench.record.writer import Record
@@ -25,6 +25,7 @@ __all__ = [
     "RecordedChoice",
     "ScoreRow",
     "SegmentLimits",
+    "amend_header",
     "find_run",
     "is_scored",
     "is_terminal",

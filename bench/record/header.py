@@ -81,6 +81,20 @@ def write_header(run: Path, header: Mapping[str, Any]) -> None:
     sync_folder(run)
 
 
+def amend_header(run: Path, **changes: Any) -> None:
+    """Change keys of ``run.json`` of a finished run, which nothing else writes any more; atomically.
+
+    Raises:
+        ConfigError: as :func:`read_header`.
+        ValueError: the run is not finished: its :class:`~bench.record.Record` owns the file.
+        OSError: the folder cannot be written; the old file stays.
+    """
+    header = read_header(run)
+    if header.get("state") != "finished":
+        raise ValueError(f"{run}: the run is {header.get('state')}, so its header is not to be amended")
+    write_header(run, {**header, **changes})
+
+
 def read_header(run: Path) -> dict[str, Any]:
     """``run.json`` of a run folder.
 
