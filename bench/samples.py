@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.datasets import Dataset
 from bench.datasets.cells import fields_of, json_object, kind_of, needed, objects, tags
-from bench.datasets.files import Problems, resolve
 from bench.domain import ConfigError, JsonObject, Sample
+from bench.files import Problems, resolve
 
 if TYPE_CHECKING:
     from jinja2 import Template

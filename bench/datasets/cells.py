@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.datasets.files import parse_json
 from bench.domain import ConfigError, JsonObject
+from bench.files import parse_json
 
 
 def needed(row: JsonObject, key: str, place: str) -> Any:

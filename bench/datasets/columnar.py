@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.datasets import Dataset
-from bench.datasets.files import opened, resolve
 from bench.domain import ConfigError, JsonObject
+from bench.files import opened, resolve
 from bench.registry import plugin
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.datasets import Dataset
-from bench.datasets.files import Problems, opened, resolve, text_lines
 from bench.domain import ConfigError, JsonObject
+from bench.files import Problems, opened, resolve, text_lines
 from bench.registry import plugin
 
 MAX_CELL_CHARS = 16 * 1024 * 1024

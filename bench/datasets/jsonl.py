@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.datasets import Dataset
-from bench.datasets.files import Problems, opened, parse_json, resolve, text_lines
 from bench.domain import JsonObject
+from bench.files import Problems, opened, parse_json, resolve, text_lines
 from bench.registry import plugin
 
 

@@ -1,4 +1,4 @@
-"""Files of rows: where a dataset's path points, its bytes and lines, and the problems found on the way."""
+"""Files of rows: where a path in a configuration points, its bytes and lines, and the problems found on the way."""
 
 from __future__ import annotations
 
@@ -41,29 +41,32 @@ class Problems:
             raise ConfigError(*self.kept, *([f"... and {self.more} more problems"] if self.more else []))
 
 
-def resolve(path: str | None, root: Path | None = None) -> Path:
-    """The file that a dataset's ``path`` names: ``shipped://NAME``, absolute, or relative to ``root`` (default: here).
+def resolve(path: str | None, root: Path | None = None, key: str = "dataset.path") -> Path:
+    """The file that a ``path`` names: ``shipped://NAME``, absolute, or relative to ``root`` (default: here).
+
+    Args:
+        key: the configuration key that holds it, for messages.
 
     Raises:
         ConfigError: no path, an unknown scheme, or no such file; a shipped name that does not exist lists the others.
     """
     if not path:
-        raise ConfigError("dataset.path is not set: name a file, for example dataset.path=questions.jsonl")
+        raise ConfigError(f"{key} is not set: name a file, for example {key}=rows.jsonl")
     if path.startswith(SHIPPED):
-        return _shipped_file(path)
+        return _shipped_file(path, key)
     if "://" in path:
-        raise ConfigError(f"dataset.path={path}: a path is a file name or {SHIPPED}NAME; other addresses are not read")
+        raise ConfigError(f"{key}={path}: a path is a file name or {SHIPPED}NAME; other addresses are not read")
     found = (root or Path()) / Path(path).expanduser()
     if not found.is_file():
-        raise ConfigError(f"dataset.path={path}: there is no such file (looked for {found.absolute()})")
+        raise ConfigError(f"{key}={path}: there is no such file (looked for {found.absolute()})")
     return found
 
 
-def _shipped_file(path: str) -> Path:
+def _shipped_file(path: str, key: str) -> Path:
     names = sorted(file.name for file in shipped("datasets").iterdir() if file.suffix in (".jsonl", ".csv", ".gz"))
     name = path.removeprefix(SHIPPED)
     if name not in names:
-        raise ConfigError(f"dataset.path={path}: {unknown('shipped file', name, names)}; shipped: {', '.join(names)}")
+        raise ConfigError(f"{key}={path}: {unknown('shipped file', name, names)}; shipped: {', '.join(names)}")
     return shipped("datasets") / name
 
 
