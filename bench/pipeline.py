@@ -122,7 +122,8 @@ def _finish(plan: Plan, measured: Measured) -> None:
     record, stop = measured.record, measured.stop
     state = "finished" if stop.reason is None else "interrupted"
     try:
-        record.update(vitals=[*record.header.get("vitals", []), *(vitals.row() for vitals in measured.vitals)])
+        vitals = [{**one.row(), "start_ns": one.start_ns - record.origin_ns} for one in measured.vitals]
+        record.update(vitals=[*record.header.get("vitals", []), *vitals])
         record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     except OSError as error:
         stop.disk_error = stop.disk_error or error

@@ -50,7 +50,6 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
             }
             for cell in plan.cells
         ],
-        "stages": [[cell.cell_id for cell in stage.cells] for stage in plan.stages],
         "datasets": {
             key: {"content_hash": one.content_hash, "samples": len(one.samples), "rows_total": one.rows_total}
             for key, one in plan.samples.items()

@@ -25,7 +25,7 @@ class Vitals:
     Attributes:
         stage: index of the stage.
         shard: index of the process.
-        start_ns: monotonic clock at the stage's start.
+        start_ns: monotonic clock at the stage's start; in the record it counts from the run's origin.
         wall_s: length of the stage.
         cpu_s: processor time of the process in it; ``cpu_s / wall_s`` near 1 is a full core.
         lag_counts: readings of event-loop lag in the bins of ``LAG_EDGES_MS``.
