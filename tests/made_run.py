@@ -54,6 +54,7 @@ class MadeCell:
         failures: error kinds, given to the last requests of the cell, one each.
         truncated: streams that end early, before the failures.
         price: cost of one served request, in ``currency``.
+        rate: arrivals per second of an open load; ``spacing_ms``: between the sends of a closed one.
     """
 
     params: dict[str, Any]
@@ -76,6 +77,8 @@ class MadeCell:
     currency: str = "CNY"
     load: str = "closed"
     rate: float = 10.0
+    spacing_ms: float = 100.0
+    slo: str | None = None
     scorer: str = "exact"
 
     @property
@@ -146,6 +149,7 @@ def _config(cell: MadeCell) -> dict[str, Any]:
         "load": {"kind": cell.load},
         "scorer": {"kind": cell.scorer},
         "dataset": {"name": "arithmetic"},
+        "slo": cell.slo,
     }
     for key, value in cell.params.items():
         *groups, last = key.split(".")
@@ -161,7 +165,7 @@ def _fill(cell: MadeCell, cell_id: str, random: Random, rows: dict[str, list[dic
     bad_from = total - len(cell.failures)
     for i in range(cell.warmup + total):
         order = i - cell.warmup
-        sent = i * 100 * MS if cell.load == "closed" else int(i * 1e9 / cell.rate) + 3 * MS
+        sent = int(i * cell.spacing_ms * MS) if cell.load == "closed" else int(i * 1e9 / cell.rate) + 3 * MS
         row: dict[str, Any] = {
             "request_id": f"{cell_id}-{i}",
             "cell_id": cell_id,

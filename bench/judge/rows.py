@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import record
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
+from bench.slo import Slo, parse_slo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,16 @@ class CellInfo:
     def is_open(self) -> bool:
         """Whether requests were due by the clock, so that latency from the due time is the headline."""
         return str((self.config.get("load") or {}).get("kind", "closed")) != "closed"
+
+    @property
+    def slo(self) -> Slo | None:
+        """What the cell's requests are held against.
+
+        Raises:
+            ConfigError: the expression cannot be read.
+        """
+        text = self.config.get("slo")
+        return None if text is None else parse_slo(str(text))
 
     @property
     def scorer(self) -> str | None:
@@ -138,6 +149,7 @@ class RunRows:
             scores=self.scores_of(cell),
             gaps_ms=self.gaps_ms.get(cell.cell_id, np.empty(0, np.float32)),
             replies=self.replies[self.replies["cell_id"] == cell.cell_id],
+            slo=cell.slo,
         )
 
     def _optional(self, table: str, columns: Sequence[str]) -> pa.Table:

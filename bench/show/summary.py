@@ -26,8 +26,9 @@ class SummaryTable:
 
     Attributes:
         run_id: the run's own name.
-        frame: one row per cell: ``cell_id index label``, the swept parameters, ``scorer currency latency_from``, and
-            every metric of ``CELL_METRICS`` (with ``_low``, ``_high``, ``_needs`` where it has an interval).
+        frame: one row per cell: ``cell_id index label``, the swept parameters, ``scorer currency latency_from slo
+            slo_standing``, and every metric of ``CELL_METRICS`` (with ``_low``, ``_high``, ``_needs`` where it has an
+            interval).
         swept: the columns of ``frame`` that are swept parameters.
         failures: ``label outcome error_kind requests example``, one row per cell and kind.
         notes: what a reader must know to read the figures.
@@ -79,6 +80,8 @@ def _row(run: RunRows, cell: CellInfo, swept: Sequence[str]) -> dict[str, Any]:
     currencies = rows.requests["currency"].dropna().unique()
     row["currency"] = " ".join(sorted(map(str, currencies))) or None
     row["latency_from"] = "due" if cell.is_open else "sent"
+    row["slo"] = None if cell.slo is None else str(cell.slo)
+    row["slo_standing"] = None if rows.slo_verdict is None else str(rows.slo_verdict.standing)
     for metric in CELL_METRICS:
         estimate = metric.of(rows)
         row[metric.name] = estimate.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from bench.judge.attainment import SloVerdict
+    from bench.slo import Slo
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class CellRows:
         scores: one row per scored choice of served requests, with ``sample_id``; empty where nothing was scored.
         gaps_ms: pauses between consecutive events, pooled over the choices of served requests.
         replies: one row per choice of served requests, with ``finish_reason``.
+        slo: what the cell is held against; ``None`` without one.
     """
 
     requests: pd.DataFrame
     scores: pd.DataFrame
     gaps_ms: NDArray[np.float32]
     replies: pd.DataFrame
+    slo: Slo | None = None
 
     @cached_property
     def served(self) -> pd.DataFrame:
@@ -59,16 +65,23 @@ class CellRows:
         seconds = (self.requests["end_ns"].max() - self.requests["sent_ns"].min()) / NS_PER_S
         return float(seconds) if seconds > 0 else None
 
+    @cached_property
+    def slo_verdict(self) -> SloVerdict | None:
+        """The requests held against the SLO, over the window of the throughput."""
+        from bench.judge.attainment import judge_slo  # it stands on this package
 
-def quantile_of(values: pd.Series[Any], q: float, failed: int = 0) -> Estimate:
-    """Quantile of the values that are not null, and of ``failed`` more that count as infinitely slow."""
+        return None if self.slo is None else judge_slo(self.slo, self.requests, self.window_s)
+
+
+def quantile_of(values: pd.Series[Any], q: float, failed: int = 0, worst: float = math.inf) -> Estimate:
+    """Quantile of the values that are not null, and of ``failed`` more that count as ``worst``."""
     import numpy as np
 
-    known = np.sort(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    known = values.to_numpy(dtype=np.float64, na_value=np.nan)
     known = known[~np.isnan(known)]
-    if known.size == 0:
+    if known.size == 0 and (len(values) or not failed):
         return Estimate(None)
-    return quantile(np.concatenate([known, np.full(failed, np.inf)]) if failed else known, q)
+    return quantile(np.sort(np.concatenate([known, np.full(failed, worst)])), q)
 
 
 def accuracy(cell: CellRows) -> Estimate:
@@ -132,13 +145,24 @@ def _gap_quantile(q: float) -> Callable[[CellRows], Estimate]:
     return pooled
 
 
+def _goodput(cell: CellRows) -> Estimate:
+    found = cell.slo_verdict
+    return Estimate(None) if found is None else Estimate(found.goodput.per_s, n=found.goodput.good)
+
+
+def _attainment(cell: CellRows) -> Estimate:
+    found = cell.slo_verdict
+    return Estimate(None) if found is None else found.goodput.attainment
+
+
 _QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
 
 
-def _quantile_metrics(column: str, with_failures: bool) -> list[CellMetric]:
+def _quantile_metrics(column: str, with_failures: bool = True) -> list[CellMetric]:
     """p50 to p99 of a request metric over served requests, and over all with a failure as infinitely slow."""
     source = next(metric for metric in REQUEST_METRICS if metric.name == column)
     stem, unit = (column[:-3], "_ms") if column.endswith("_ms") else (column, "")
+    worst, slow = (math.inf, "infinitely slow") if unit else (0.0, "0")
     found = []
     for q, name in _QUANTILES:
 
@@ -146,12 +170,12 @@ def _quantile_metrics(column: str, with_failures: bool) -> list[CellMetric]:
             return quantile_of(cell.served[column], q)
 
         def every(cell: CellRows, q: float = q) -> Estimate:
-            return quantile_of(cell.served[column], q, cell.failed)
+            return quantile_of(cell.served[column], q, cell.failed, worst)
 
         text = f"{name} of `{column}` over served requests, nearest rank."
         found.append(CellMetric(f"{stem}_{name}{unit}", source.unit, text, served, interval=True))
         if with_failures:
-            text = f"{name} of `{column}` over served and failed requests, a failure counted as infinitely slow."
+            text = f"{name} of `{column}` over served and failed requests, a failure counted as {slow}."
             found.append(CellMetric(f"{stem}_{name}_all{unit}", source.unit, text, every, interval=True))
     return found
 
@@ -212,15 +236,15 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         "unparsed", "replies", "Replies in which the scorer found no answer.", lambda cell: _labels(cell, "unparsed")
     ),
     CellMetric("refused", "replies", "Replies that decline to answer.", lambda cell: _labels(cell, "refused")),
-    *_quantile_metrics("ttft_ms", with_failures=True),
-    *_quantile_metrics("ttfa_ms", with_failures=False),
-    *_quantile_metrics("e2e_ms", with_failures=True),
-    *_quantile_metrics("due_ttft_ms", with_failures=True),
-    *_quantile_metrics("due_e2e_ms", with_failures=True),
-    *_quantile_metrics("tpot_ms", with_failures=False),
+    *_quantile_metrics("ttft_ms"),
+    *_quantile_metrics("ttfa_ms"),
+    *_quantile_metrics("e2e_ms"),
+    *_quantile_metrics("due_ttft_ms"),
+    *_quantile_metrics("due_e2e_ms"),
+    *_quantile_metrics("tpot_ms"),
     *_quantile_metrics("queue_ms", with_failures=False),
     *_quantile_metrics("send_lag_ms", with_failures=False),
-    *_quantile_metrics("output_tok_per_s", with_failures=False),
+    *_quantile_metrics("output_tok_per_s"),
     *(
         CellMetric(
             f"gap_{name}_ms",
@@ -241,6 +265,19 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         "requests/s",
         "Served requests over the cell's window.",
         _per_second(lambda cell: _outcomes(cell, "ok")),
+    ),
+    CellMetric(
+        "goodput_req_per_s",
+        "requests/s",
+        "Requests that were served and meet every bound of the SLO, over the cell's window; null without an SLO.",
+        _goodput,
+    ),
+    CellMetric(
+        "attainment",
+        "share",
+        "The same requests over all that were tried, failed ones included; Clopper and Pearson's 95% interval.",
+        _attainment,
+        interval=True,
     ),
     CellMetric("prompt_tokens", "tokens", "Prompt tokens, as the server counted them.", _total("prompt_tokens")),
     CellMetric("completion_tokens", "tokens", "Completion tokens, likewise.", _total("completion_tokens")),
