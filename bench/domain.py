@@ -95,8 +95,7 @@ class Sample:
         target: what the scorer compares with; ``None`` leaves the reply unscored.
         tags: labels for break-downs.
         fields: every field of the row after field mapping, for templates and scorers.
-        tools: the row's own tool list, sent unless the cell's sampling sets ``tools``.
-        response_format: likewise for ``response_format``.
+        tools, response_format, max_tokens: the row's own, sent unless the cell's sampling sets them.
         place: ``file:line`` of the row, for messages to people.
     """
 
@@ -108,6 +107,7 @@ class Sample:
     tools: tuple[JsonObject, ...] | None = None
     response_format: JsonObject | None = None
     place: str = ""
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

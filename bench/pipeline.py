@@ -14,11 +14,13 @@ from bench.compose import prepare, user_folders
 from bench.config import Experiment
 from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
+from bench.measure.course import Course, Listed
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
+from bench.progress import Progress
 from bench.record import Record, find_run, is_scored, read_header
 from bench.sweep import Parser
 
@@ -40,6 +42,7 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
     Raises:
         ConfigError: something is wrong with the configuration or a server cannot be reached; nothing was sent.
     """
+    _check_searches(experiments)
     if experiments and experiments[0].dry_run:
         from bench.show.preview import print_plan
 
@@ -55,7 +58,7 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
             record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
             try:
                 record.write_cells(plan.cells)
-                record.write_samples({key: one.samples for key, one in plan.samples.items()})
+                record.write_samples({key: one.kept for key, one in plan.samples.items()})
             except OSError as error:
                 record.close()
                 shutil.rmtree(record.path, ignore_errors=True)
@@ -81,17 +84,18 @@ def resume(argv: Sequence[str]) -> int:
     path = find_run(options.run, Path(options.results_dir))
     header = read_header(path)
     typed = Parser()
-    experiments = [typed.parse(cell["config"]) for cell in header["cells"]]
+    # the cells of a search are its tries; what was asked for stands apart
+    experiments = [typed.parse(asked["config"]) for asked in header.get("search") or header["cells"]]
     if header.get("state") == "finished" and not is_scored(path):  # it was killed between its last request and its end
         return _judged(make_plan(experiments), path, Stop()).exit_code
     with Servers(experiments) as servers:
         plan = make_plan(experiments)
         _check_same(plan, header, path)
-        return _measured(plan, servers, lambda: Record.reopen(path)).exit_code
+        return _measured(plan, servers, lambda: Record.reopen(path), header.get("search", ())).exit_code
 
 
 def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
-    was = {cell["cell_id"]: cell["label"] for cell in header["cells"]}
+    was = {cell["cell_id"]: cell["label"] for cell in header.get("search") or header["cells"]}
     known = {cell.cell_id for cell in plan.cells}
     gone = [label for cell_id, label in was.items() if cell_id not in known]
     if gone:
@@ -101,13 +105,32 @@ def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
         )
 
 
-def _measured(plan: Plan, servers: Servers, open_record: Callable[[], Record]) -> RunResult:
+def _check_searches(experiments: Sequence[Experiment]) -> None:
+    if any(experiment.load.is_adaptive for experiment in experiments):
+        from bench.search import check_searches
+
+        check_searches(experiments)
+
+
+def _course(plan: Plan, progress: Progress, earlier: Sequence[dict[str, Any]]) -> Course:
+    """The stages of the plan in order, or those that a search makes."""
+    if not plan.experiment.load.is_adaptive:
+        return Listed(plan)
+    from bench.search import SearchCourse
+
+    return SearchCourse(plan, progress.note, earlier)
+
+
+def _measured(
+    plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
+) -> RunResult:
+    """Measure, finish the record and judge it. ``earlier`` is the trace of a search that is resumed."""
     from bench.show.progress import Bars
 
     servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
     progress = Bars()
     try:
-        measured = measure(plan, servers, progress, open_record)
+        measured = measure(plan, servers, progress, open_record, _course(plan, progress, earlier))
     finally:
         progress.close()
     record, stop = measured.record, measured.stop

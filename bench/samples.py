@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.datasets import Dataset
+from bench.datasets import Dataset, MadeSamples
 from bench.datasets.cells import fields_of, json_object, kind_of, needed, objects, tags
 from bench.domain import ConfigError, JsonObject, Sample
 from bench.files import Problems, resolve
@@ -26,14 +26,19 @@ class SampleSet:
     """The samples of one dataset configuration, in the order in which they are planned.
 
     Attributes:
-        samples: at least one.
+        samples: at least one; made when looked up where the dataset makes them.
         content_hash: SHA-256 (hex) over ids, messages, targets and fields in order: equal hashes, equal questions.
         rows_total: rows in the source, before ``limit``.
     """
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     content_hash: str
     rows_total: int
+
+    @property
+    def kept(self) -> Sequence[Sample]:
+        """What a record keeps: nothing of samples that can be made again from the dataset's configuration."""
+        return () if isinstance(self.samples, MadeSamples) else self.samples
 
 
 def load_samples(dataset: Dataset, root: Path | None = None) -> SampleSet:
@@ -43,6 +48,9 @@ def load_samples(dataset: Dataset, root: Path | None = None) -> SampleSet:
         ConfigError: all problems found (the first 20 in words): missing or empty file, unreadable rows, duplicate
             ids, fields that a row lacks, wrong types, template errors.
     """
+    made = (replace(dataset, path=str(resolve(dataset.path, root))) if dataset.path and root else dataset).made()
+    if made is not None:
+        return SampleSet(made, made.content_hash, len(made))
     problems = Problems()
     templates = _Templates.compiled(dataset, problems)
     rows = _read(dataset, root, problems)

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
-from bench.domain import JsonObject
+from bench.domain import JsonObject, Sample
+
+
+class MadeSamples(Sequence[Sample]):
+    """Samples that are made when they are looked up: a set too large to hold, the same at every look.
+
+    Attributes:
+        content_hash: SHA-256 (hex) over all that decides them.
+        prompt_tokens, answer_tokens: means over the set, known without making it.
+    """
+
+    content_hash: str
+    prompt_tokens: float
+    answer_tokens: float
+
+    def make(self, index: int) -> Sample:
+        """The sample at an index from 0 up to the length."""
+        raise TypeError(f"{type(self).__name__} makes no samples: it lacks make()")
+
+    def hardest(self) -> tuple[Sample, ...]:
+        """Those that a rule on prompts and answers would refuse first."""
+        raise TypeError(f"{type(self).__name__} lacks hardest()")
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Sample, ...]: ...
+    def __getitem__(self, index: int | slice) -> Sample | tuple[Sample, ...]:
+        """One sample, or the samples of a slice."""
+        if isinstance(index, slice):
+            return tuple(self.make(one) for one in range(*index.indices(len(self))))
+        return self.make(range(len(self))[index])
 
 
 @dataclass(frozen=True)
@@ -47,3 +78,11 @@ class Dataset:
             ConfigError: missing file, unreadable row, invalid UTF-8; names file and line.
         """
         raise TypeError(f"{type(self).__name__} is no dataset reader: it lacks rows()")
+
+    def made(self) -> MadeSamples | None:
+        """The samples of a dataset that makes them one at a time; ``None`` for one that has :meth:`rows`.
+
+        Raises:
+            ConfigError: what they are made from cannot be read.
+        """
+        return None

@@ -34,7 +34,9 @@ def score_run(path: Path) -> dict[Label, int]:
     def rows() -> Iterator[ScoreRow]:
         for recorded in chain.from_iterable(read_choices(path)):
             scorer = scorers[recorded.cell_id]
-            sample = samples[dataset_keys[recorded.cell_id]][recorded.sample_id]
+            kept = samples.get(dataset_keys[recorded.cell_id])
+            # prompts made to a length are not kept: they ask nothing, so there is nothing to hold a reply against
+            sample = Sample(recorded.sample_id, ()) if kept is None else kept[recorded.sample_id]
             score = verdict(scorer, sample, recorded.choice, recorded.outcome)
             labels[score.label] += 1
             yield _row(recorded.request_id, recorded.choice.index, scorer, score)

@@ -27,8 +27,8 @@ def request_body(
 ) -> JsonObject:
     """The JSON object of one request. A field left ``None`` is not sent; ``n: 1`` is every server's default.
 
-    A row's own ``tools`` and ``response_format`` hold unless the sampling sets them. With a seed, each repeat gets
-    its own (``seed + repeat``), so that repeats are different draws that can be drawn again.
+    A row's own ``tools``, ``response_format`` and ``max_tokens`` hold unless the sampling sets them. With a seed, each
+    repeat gets its own (``seed + repeat``), so that repeats are different draws that can be drawn again.
     """
     sampling = experiment.sampling
     provider = experiment.provider
@@ -39,8 +39,8 @@ def request_body(
     for name in PASSED_AS_THEY_ARE:
         if (value := getattr(sampling, name)) is not None:
             body[name] = value
-    if sampling.max_tokens is not None:
-        body[provider.max_tokens_field] = sampling.max_tokens
+    if (max_tokens := answer_cap(sampling, sample)) is not None:
+        body[provider.max_tokens_field] = max_tokens
     if sampling.n != 1:
         body["n"] = sampling.n
     if sampling.stop is not None:
@@ -50,6 +50,11 @@ def request_body(
     body.update(_row_or_sampling(sampling, sample))
     body.update(sampling.extra)
     return provider.adapt({key: value for key, value in body.items() if key not in dropped} if dropped else body)
+
+
+def answer_cap(sampling: Sampling, sample: Sample) -> int | None:
+    """The ``max_tokens`` that a request carries; ``None`` where neither the sampling nor the row sets it."""
+    return sample.max_tokens if sampling.max_tokens is None else sampling.max_tokens
 
 
 def _row_or_sampling(sampling: Sampling, sample: Sample) -> Mapping[str, Any]:

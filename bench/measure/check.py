@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bench.config import Experiment, Sampling, Unsupported
+from bench.datasets import MadeSamples
 from bench.domain import ConfigError, Sample
 from bench.measure.body import request_body
 from bench.measure.canonical import canonical
@@ -88,6 +89,8 @@ def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, 
 
 def representatives(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """One sample per shape of request (roles, tools, format), the longest of its kind: enough to check rules on."""
+    if isinstance(samples, MadeSamples):
+        return samples.hardest()
     longest: dict[str, tuple[int, Sample]] = {}
     for sample in samples:
         turns = [[message.get("role"), _kinds(message.get("content"))] for message in sample.messages]
