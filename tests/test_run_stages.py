@@ -147,14 +147,14 @@ def test_a_resumed_run_sends_only_what_is_left(plan: Plan, tmp_path: Path, monke
 
 
 def test_a_full_disk_stops_the_run_in_order(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, left = Record.append, iter([None] * 7)
+    append, left = Record.append_packed, iter([None] * 7)
 
-    def full(self: Record, exchange: Exchange) -> None:
+    def full(self: Record, payload: bytes, *, terminal: bool) -> None:
         if next(left, "full") == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(self, exchange)
+        append(self, payload, terminal=terminal)
 
-    monkeypatch.setattr(Record, "append", full)
+    monkeypatch.setattr(Record, "append_packed", full)
     sender = ScriptedSender()
     record, stop, progress = measured(plan, sender, tmp_path, monkeypatch)
     assert stop.disk_error is not None
@@ -163,7 +163,7 @@ def test_a_full_disk_stops_the_run_in_order(plan: Plan, tmp_path: Path, monkeypa
     assert len(progress.outcomes) == 7
     assert sender.calls < 20
     record.close()
-    monkeypatch.setattr(Record, "append", append)
+    monkeypatch.setattr(Record, "append_packed", append)
     again, stop, _ = measured(plan, ScriptedSender(), tmp_path, monkeypatch, Record.reopen(record.path))
     finish(again, plan, stop)
     assert outcomes(record.path) == {"ok": 20}

@@ -25,7 +25,9 @@ from typing import Any
 import msgspec
 
 from bench.domain import Exchange
+from bench.measure.course import Course, following
 from bench.measure.plan import Plan
+from bench.measure.probes import Probe
 from bench.measure.senders import open_transports, warm
 from bench.measure.servers import Servers
 from bench.measure.shards import Shard
@@ -140,7 +142,7 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
         stack.callback(listening.cancel)
         worker: Worker | None = None
         while (command := await commands.get()) is not None:
-            index, start_ns, done = command
+            index, start_ns, done, probe = command
             worker = worker or Worker(
                 plan,
                 shard,
@@ -152,7 +154,8 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
                 throttled=lambda by: link.send(HELD, (by or "").encode()),
                 clock=time.monotonic_ns,
             )
-            vitals = await worker.run_stage(plan.stages[index], start_ns)
+            stage = plan.stage(index, Probe(*probe) if probe else None)
+            vitals = await worker.run_stage(stage, start_ns)
             link.send(DONE, _encode(vitals.row()))
     await link.close()
 
@@ -171,24 +174,25 @@ async def _listen(link: Link, stop: Stop, commands: asyncio.Queue[Any]) -> None:
     commands.put_nowait(None)
 
 
-async def conduct(hands: Sequence[Hand], plan: Plan, record: Record, progress: Progress, stop: Stop) -> list[Vitals]:
+async def conduct(
+    hands: Sequence[Hand], course: Course, record: Record, progress: Progress, stop: Stop
+) -> list[Vitals]:
     """Run every stage on all workers at once; exchanges go to the record as they come.
 
     Raises:
         WorkerDiedError: a worker ended early; what finished is in the record, and the run can be resumed.
     """
-    crew = [_Member(await Link.over(hand.end), hand.shard, record, progress, stop) for hand in hands]
+    crew = [_Member(await Link.over(hand.end), hand.shard, record, course, progress, stop) for hand in hands]
     passing_on = asyncio.ensure_future(_pass_on(crew, stop))
     done = sorted(record.done())
     vitals: list[Vitals] = []
     try:
         await asyncio.gather(*(member.expect(READY) for member in crew))
-        for stage in plan.stages:
-            if stop.event.is_set():
-                break
+        while (stage := following(course, record, stop)) is not None:
+            probe = None if stage.probe is None else astuple(stage.probe)
             start_ns = time.monotonic_ns() + START_MARGIN_NS
             for member in crew:
-                member.link.send(STAGE, _encode((stage.index, start_ns, done)))
+                member.link.send(STAGE, _encode((stage.index, start_ns, done, probe)))
             answers = await asyncio.gather(*(member.expect(DONE) for member in crew))
             vitals += [Vitals.of(_decode(answer)) for answer in answers]
     finally:
@@ -209,9 +213,11 @@ def dismiss(hands: Sequence[Hand]) -> None:
 class _Member:
     """The parent's end of one worker: exchanges to the record, the rest to whoever waits for it."""
 
-    def __init__(self, link: Link, shard: Shard, record: Record, progress: Progress, stop: Stop) -> None:
+    def __init__(
+        self, link: Link, shard: Shard, record: Record, course: Course, progress: Progress, stop: Stop
+    ) -> None:
         self.link, self._shard = link, shard
-        self._record, self._progress, self._stop = record, progress, stop
+        self._record, self._course, self._progress, self._stop = record, course, progress, stop
         self._answers: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
         self._reading = asyncio.ensure_future(self._read())
 
@@ -246,6 +252,7 @@ class _Member:
         except OSError as error:
             self._stop.disk_full(error)
         else:
+            self._course.saw(packed)
             self._progress.finished(Figures(*shown))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench import __version__
 from bench.config import plain
+from bench.domain import Cell
 from bench.measure.plan import Plan
 
 _PACKAGES = ("aiohttp", "hydra-core", "msgspec", "pyarrow", "uvloop")
@@ -37,25 +38,30 @@ def make_header(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
         "versions": {"chatbench": __version__, "python": platform.python_version(), **_versions()},
         "git_commit": git_commit(),
         "host": _host(),
-        "cells": [
-            {
-                "cell_id": cell.cell_id,
-                "index": cell.index,
-                "label": cell.label,
-                "swept": list(cell.swept),
-                "dataset_key": cell.dataset_key,
-                "dropped": sorted(cell.dropped),
-                "planned": plan.count(cell),
-                "config": plain(cell.config),
-            }
-            for cell in plan.cells
-        ],
+        "cells": cell_rows(plan, plan.cells),
         "datasets": {
             key: {"content_hash": one.content_hash, "samples": len(one.samples), "rows_total": one.rows_total}
             for key, one in plan.samples.items()
         },
         "notes": list(plan.notes),
     }
+
+
+def cell_rows(plan: Plan, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What the header says of each cell."""
+    return [
+        {
+            "cell_id": cell.cell_id,
+            "index": cell.index,
+            "label": cell.label,
+            "swept": list(cell.swept),
+            "dataset_key": cell.dataset_key,
+            "dropped": sorted(cell.dropped),
+            "planned": plan.count(cell),
+            "config": plain(cell.config),
+        }
+        for cell in cells
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from bench.domain import Cell, ConfigError, Request
 from bench.measure.canonical import canonical, short_hash
 from bench.measure.cells import make_cells
 from bench.measure.check import check_experiments
+from bench.measure.probes import Probe, probe_cell
 from bench.samples import SampleSet, load_samples
 
 #: settings of the run as a whole; they cannot differ between the cells of one run
@@ -23,10 +24,11 @@ _NOT_ACCOUNT = ("extra_body", "max_tokens_field", "usage_in_stream", "usage_cove
 
 @dataclass(frozen=True)
 class Stage:
-    """Cells that run at the same time. Stages run one after another."""
+    """Cells that run at the same time. Stages run one after another. ``probe`` is set where a search made the stage."""
 
     index: int
     cells: tuple[Cell, ...]
+    probe: Probe | None = None
 
     @property
     def load(self) -> object:
@@ -60,9 +62,9 @@ class Plan:
     def count(self, cell: Cell) -> int | None:
         """How many requests the cell plans; ``None`` when a duration decides."""
         config: Experiment = cell.config
-        if config.load.requests is not None:
-            return config.load.requests
-        if config.load.duration_s is not None:
+        if config.load.requests is not None or config.load.is_finite:
+            return config.load.planned()
+        if config.load.duration_s is not None or config.load.is_adaptive:
             return None
         return len(self.samples[cell.dataset_key].samples) * config.repeats
 
@@ -71,6 +73,12 @@ class Plan:
         """Planned requests of the run; ``None`` when a duration decides."""
         counts = [self.count(cell) for cell in self.cells]
         return None if None in counts else sum(c for c in counts if c is not None)
+
+    def stage(self, index: int, probe: Probe | None = None) -> Stage:
+        """The planned stage of that index, or the one that a probe makes; the same in every process."""
+        if probe is None:
+            return self.stages[index]
+        return Stage(index, (probe_cell(self.cells[probe.position], probe, index),), probe)
 
     def lanes(self, stage: Stage) -> dict[str, Iterator[Request]]:
         """The stage's requests as one ordered stream per lane.
@@ -103,22 +111,23 @@ class Plan:
         config: Experiment = cell.config
         samples = self.samples[cell.dataset_key].samples
         width, count = len(stage.cells), self.count(cell)
-        dues = config.load.due_ns(Random(f"{self.seed}:{cell.cell_id}:due"))
+        arrivals = config.load.arrivals(Random(f"{self.seed}:{cell.cell_id}:due"))
+        order = range(len(samples)) if config.load.keeps_order else self._sample_order(cell)
         offset = sum(self._width(s) for s in self.stages[: stage.index])
         end_ns = None if config.load.duration_s is None else int(config.load.duration_s * 1e9)
-        for number, (index, due_ns) in enumerate(zip(self._sample_order(cell), dues, strict=False)):
+        for number, (index, (due_ns, warmup)) in enumerate(zip(order, arrivals, strict=False)):
             if (count is not None and number >= count) or (end_ns is not None and due_ns > end_ns):
                 return
-            repeat = number // len(samples)
+            sample, repeat = samples[index], number // len(samples)
             rank = block_order(self.seed, stage.index, number, width).index(position)
             yield Request(
-                request_id=f"{cell.cell_id}:{samples[index].sample_id}:{repeat}",
+                request_id=f"{cell.cell_id}:{sample.sample_id}:{repeat}",
                 cell=cell,
-                sample=samples[index],
+                sample=sample,
                 repeat=repeat,
                 order=offset + number * width + rank,
                 due_ns=due_ns,
-                warmup=number < config.load.warmup,
+                warmup=warmup,
             )
 
     def _width(self, stage: Stage) -> int:
@@ -228,6 +237,8 @@ def _check_shared(experiments: Sequence[Experiment]) -> None:
         for key in SHARED
         if any(getattr(e, key) != getattr(first, key) for e in experiments)
     ]
+    if len({e.load.is_adaptive for e in experiments}) > 1:
+        problems.append("load: a search cannot be swept together with other loads; use one run for each")
     limits: dict[str, object] = {}
     problems += [
         f"limits: they hold per account and model for the whole run, but differ between cells of "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.domain import ErrorKind, Exchange, Failure, Outcome, Timeline
+from bench.measure.course import Course, Listed, following
 from bench.measure.crew import conduct, dismiss, fork_crew
 from bench.measure.plan import Plan
 from bench.measure.senders import check_reachable, open_transports, warm
@@ -21,7 +22,7 @@ from bench.measure.stop import Stop
 from bench.measure.vitals import Vitals
 from bench.measure.worker import Worker
 from bench.progress import Progress, figures
-from bench.record import Record
+from bench.record import Record, pack, settled
 
 #: streams, or requests per second, that one process times truly; ``engine.processes=auto`` adds one beyond each
 STREAMS_PER_PROCESS = 250
@@ -37,23 +38,30 @@ class Measured:
     vitals: list[Vitals]
 
 
-def measure(plan: Plan, servers: Servers, progress: Progress, open_record: Callable[[], Record]) -> Measured:
+def measure(
+    plan: Plan,
+    servers: Servers,
+    progress: Progress,
+    open_record: Callable[[], Record],
+    course: Course | None = None,
+) -> Measured:
     """Send what has no terminal row yet and record every exchange; returns once all is quiet.
 
     ``open_record`` is called when every server has answered, so a run that cannot start leaves no folder behind.
+    ``course`` decides the stages; those of the plan, in order, by default.
 
     Raises:
         ConfigError: a key is missing or a server cannot be reached; nothing was sent.
         WorkerDiedError: a worker process ended early; the run can be resumed.
     """
-    loop = event_loop(plan)
+    loop, course = event_loop(plan), course or Listed(plan)
     count = process_count(plan)
     if count == 1:
-        return loop(_alone(plan, servers, progress, open_record))  # type: ignore[no-any-return]
+        return loop(_alone(plan, servers, progress, open_record, course))  # type: ignore[no-any-return]
     loop(_reach(plan, servers))
     hands = fork_crew(plan, servers, count, loop)
     try:
-        return loop(_together(plan, hands, progress, open_record))  # type: ignore[no-any-return]
+        return loop(_together(plan, hands, progress, open_record, course))  # type: ignore[no-any-return]
     finally:
         dismiss(hands)
 
@@ -101,7 +109,9 @@ async def _reach(plan: Plan, servers: Servers) -> None:
         await check_reachable(await open_transports(plan, servers, stack))
 
 
-async def _alone(plan: Plan, servers: Servers, progress: Progress, open_record: Callable[[], Record]) -> Measured:
+async def _alone(
+    plan: Plan, servers: Servers, progress: Progress, open_record: Callable[[], Record], course: Course
+) -> Measured:
     stop = Stop()
     vitals: list[Vitals] = []
     with stop.on_signals():
@@ -113,11 +123,13 @@ async def _alone(plan: Plan, servers: Servers, progress: Progress, open_record: 
             done = record.done()
 
             def sink(exchange: Exchange) -> None:
+                packed = pack(exchange)
                 try:
-                    record.append(exchange)
+                    record.append_packed(packed, terminal=settled(exchange))
                 except OSError as error:
                     stop.disk_full(error)
                 else:
+                    course.saw(packed)
                     progress.finished(figures(exchange))
 
             worker = Worker(
@@ -132,20 +144,20 @@ async def _alone(plan: Plan, servers: Servers, progress: Progress, open_record: 
                 clock=time.monotonic_ns,
             )
             progress.start(plan.total, len(done), record.path.name)
-            for stage in plan.stages:
-                if stop.event.is_set():
-                    break
+            while (stage := following(course, record, stop)) is not None:
                 vitals += [await worker.run_stage(stage, time.monotonic_ns())]
     return Measured(record, stop, vitals)
 
 
-async def _together(plan: Plan, hands: Any, progress: Progress, open_record: Callable[[], Record]) -> Measured:
+async def _together(
+    plan: Plan, hands: Any, progress: Progress, open_record: Callable[[], Record], course: Course
+) -> Measured:
     stop = Stop()
     with stop.on_signals():
         async with AsyncExitStack() as stack:
             record = _opened(open_record, stack)
             progress.start(plan.total, len(record.done()), f"{record.path.name} ({len(hands)} processes)")
-            vitals = await conduct(hands, plan, record, progress, stop)
+            vitals = await conduct(hands, course, record, progress, stop)
     return Measured(record, stop, vitals)
 
 

@@ -69,9 +69,9 @@ class Worker:
             random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
             clock=self._clock,
         )
-        members = lane_members(stage)
+        members, senders = lane_members(stage), self._senders_of(stage)
         lanes = [
-            Lane(key, self._remaining(requests), self._senders, self._limits_of(key, stage.cells[members[key][0]]))
+            Lane(key, self._remaining(requests), senders, self._limits_of(key, stage.cells[members[key][0]]))
             for key, requests in self._plan.lanes(stage).items()
         ]
         watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
@@ -123,6 +123,12 @@ class Worker:
     def _remaining(self, requests: Iterator[Request]) -> Iterator[Request]:
         mine = shard_of(requests, self._shard)
         return (request for request in mine if request.request_id not in self._done) if self._done else mine
+
+    def _senders_of(self, stage: Stage) -> Mapping[str, Sender]:
+        """A probe is sent like the cell that it varies."""
+        if stage.probe is None:
+            return self._senders
+        return {stage.cells[0].cell_id: self._senders[self._plan.cells[stage.probe.position].cell_id]}
 
     def _slots(self, stage: Stage) -> asyncio.Semaphore | None:
         bound = stage.cells[0].config.load.in_flight_bound
