@@ -268,13 +268,18 @@ def scorer_of(dataset: Dataset) -> Scorer:
 
 
 def completed(experiment: Experiment) -> Experiment:
-    """The experiment after the checks that need no model knowledge; a dataset without a name takes its file's.
+    """The experiment after the checks that need no model knowledge.
+
+    A load that brings its own dataset replaces the chosen one; a dataset without a name takes its file's.
 
     Raises:
         ConfigError: one sentence per value out of range.
     """
     if problems := out_of_range(experiment):
         raise ConfigError(*problems)
+    if (brought := experiment.load.own_dataset(experiment.seed)) is not None:
+        own, none = build("dataset", brought), build("scorer", {"kind": "none"})
+        experiment = replace(experiment, dataset=own, scorer=none)
     dataset = experiment.dataset
     if dataset.name or not dataset.path:
         return experiment

@@ -24,6 +24,7 @@ def out_of_range(experiment: Experiment) -> list[str]:
         "load.requests": experiment.load.requests,
         "load.duration_s": experiment.load.duration_s,
         "load.max_concurrency": experiment.load.max_concurrency,
+        "load.drop_after_s": experiment.load.drop_after_s,
         **{f"timeout.{f.name}": getattr(experiment.timeout, f.name) for f in fields(experiment.timeout)},
     }
     not_negative = {
@@ -34,6 +35,8 @@ def out_of_range(experiment: Experiment) -> list[str]:
     }
     problems = [f"{k}={v}: must be greater than 0" for k, v in positive.items() if v is not None and v <= 0]
     problems += [f"{k}={v}: must not be negative" for k, v in not_negative.items() if v is not None and v < 0]
+    if experiment.load.drop_after_s is not None and not experiment.load.is_open:
+        problems.append("load.drop_after_s: a closed load's requests have no time to be late for; use an open load")
     processes = experiment.engine.processes
     if processes != "auto" and not (isinstance(processes, int) and not isinstance(processes, bool) and processes > 0):
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")

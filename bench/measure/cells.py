@@ -26,6 +26,7 @@ def cell_id(experiment: Experiment, dataset_hash: str, dropped: frozenset[str] =
     provider = {k: v for k, v in plain(experiment.provider).items() if k not in _NOT_MEANING}
     sampling = {k: v for k, v in plain(experiment.sampling).items() if v is not None and v != {}}
     load = {k: v for k, v in plain(experiment.load).items() if k not in _EXTENT and v is not None}
+    load |= experiment.load.identity()
     return short_hash(
         {
             "model": experiment.model.name,
