@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,13 +57,14 @@ def styled() -> Iterator[None]:
             yield
 
 
-def plain_log_ticks(axes: Axes) -> None:
-    """Ticks at 1, 2 and 5 of each decade of a logarithmic x axis, as plain numbers."""
+def plain_log_ticks(axes: Axes, which: Literal["x", "y"] = "x") -> None:
+    """Ticks at 1, 2 and 5 of each decade of a logarithmic axis, as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
