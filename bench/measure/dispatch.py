@@ -8,6 +8,7 @@ how many are in flight.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -97,23 +98,19 @@ class Run:
 async def run_lane(lane: Lane, run: Run) -> None:
     """Start every request of the lane in order; returns when all of them were started (not finished).
 
-    Requests that a budget no longer covers become ``not_sent`` rows.
+    Requests that a budget no longer covers, or that could not be sent within ``load.drop_after_s``, become
+    ``not_sent`` rows.
     """
     for request in lane.requests:
         if run.stop.is_set():
             return
         if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
             return
-        tokens, cost = most_of(request.cell.config, request.sample)
-        reservation = await run.ledger.reserve_in_turn(tokens, cost)
-        if reservation is None:
-            run.sink(not_sent(request, run, ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up"))
+        admitted = await _admitted_in_time(lane, run, request)
+        if isinstance(admitted, Failure):
+            run.sink(not_sent(request, run, admitted))
             continue
-        # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
-        permit = await lane.limits.permit(tokens)
-        if run.slots is not None:
-            await run.slots.acquire()
-        run.watch(asyncio.ensure_future(_exchange(lane, run, request, reservation, permit)))
+        run.watch(asyncio.ensure_future(_exchange(lane, run, request, *admitted)))
         # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
         await asyncio.sleep(0)
 
@@ -133,6 +130,40 @@ def _is_over(run: Run, request: Request) -> bool:
     if load.is_open or load.duration_s is None:
         return False
     return bool(run.clock() - run.start_ns >= load.duration_s * 1e9)
+
+
+async def _admitted_in_time(lane: Lane, run: Run, request: Request) -> tuple[Reservation, Permit] | Failure:
+    """:func:`_admitted`, unless the request would be later than ``load.drop_after_s`` allows: then it is given up."""
+    limit_s = request.cell.config.load.drop_after_s
+    if limit_s is None:
+        return await _admitted(lane, run, request)
+    left_s = limit_s - (run.clock() - run.start_ns - request.due_ns) / 1e9
+    if left_s > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                return await _admitted(lane, run, request)
+    return Failure(ErrorKind.TIMEOUT_TOTAL, f"not sent within {limit_s:g} s of its due time (load.drop_after_s)")
+
+
+async def _admitted(lane: Lane, run: Run, request: Request) -> tuple[Reservation, Permit] | Failure:
+    """A share of the budget, the lane's permit and a shared slot, waited for; or that the budget is used up."""
+    tokens, cost = most_of(request.cell.config, request.sample)
+    reservation = await run.ledger.reserve_in_turn(tokens, cost)
+    if reservation is None:
+        return Failure(ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up")
+    permit: Permit | None = None
+    try:
+        # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
+        permit = await lane.limits.permit(tokens)
+        if run.slots is not None:
+            await run.slots.acquire()
+    except asyncio.CancelledError:
+        if permit is not None:
+            permit.settle(0)
+            permit.release()
+        run.ledger.give_back(reservation)
+        raise
+    return reservation, permit
 
 
 async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
@@ -256,10 +287,10 @@ def cost_of(cell: Cell, reply: Reply | None) -> tuple[float | None, str | None]:
     return cost, None if cost is None else price.currency
 
 
-def not_sent(request: Request, run: Run, kind: ErrorKind, detail: str) -> Exchange:
+def not_sent(request: Request, run: Run, failure: Failure) -> Exchange:
     """The row of a planned request that was never sent."""
     timeline = Timeline(due_ns=run.start_ns + request.due_ns)
-    return Exchange(request, Outcome.NOT_SENT, timeline, failure=Failure(kind, detail))
+    return Exchange(request, Outcome.NOT_SENT, timeline, failure=failure)
 
 
 def _cancelled(request: Request, run: Run, attempts: list[Attempt]) -> Exchange:

@@ -68,10 +68,10 @@ def is_terminal(outcome: Outcome, kind: ErrorKind | None) -> bool:
     """Whether a resumed run leaves such a request alone.
 
     Cancelled requests, and requests that an interruption kept from being sent, are sent again; one that was not sent
-    because its budget was spent or its model is offline is settled.
+    because its budget was spent, its model is offline or it was given up as too late is settled.
     """
     if outcome is Outcome.NOT_SENT:
-        return kind in (ErrorKind.BUDGET, ErrorKind.MODEL_OFFLINE)
+        return kind in (ErrorKind.BUDGET, ErrorKind.MODEL_OFFLINE, ErrorKind.TIMEOUT_TOTAL)
     return outcome is not Outcome.CANCELLED
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.judge.intervals import needed_for_quantile
 from bench.judge.metrics import CELL_METRICS
+from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
 from bench.show.table import render_terminal
@@ -106,12 +107,12 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
     """Plain sentences on what is missing, withheld or needs care."""
     if frame.empty or run.requests.empty:
         return ["Nothing was recorded: there is no request to summarise."]
-    found = [_state(run), _failed(run), *_quality(run, frame), *_latency(run, frame), *_amounts(run, frame)]
+    found = [_state(run), _failed(run), _late(run), *_quality(run, frame), *_latency(run, frame), *_amounts(run, frame)]
     return [note for note in found if note]
 
 
 def _state(run: RunRows) -> str | None:
-    unsent = int(run.requests["outcome"].isin(["not_sent", "cancelled"]).sum())
+    unsent = int((run.requests["outcome"].isin(["not_sent", "cancelled"]) & ~given_up(run.requests)).sum())
     state = str(run.header.get("state", "finished"))
     if state == "finished" and not unsent:
         return None
@@ -133,6 +134,16 @@ def _failed(run: RunRows) -> str | None:
     return (
         f"{len(rows):,} of {len(run.requests):,} requests failed ({listed}). They are no wrong answers: accuracy and "
         "latency stand on the served ones."
+    )
+
+
+def _late(run: RunRows) -> str | None:
+    late = int(given_up(run.requests).sum())
+    if not late:
+        return None
+    return (
+        f"{late:,} of {len(run.requests):,} requests could not be sent within load.drop_after_s of their due time and "
+        "were given up. Percentiles over all requests count them as infinitely slow; those over served ones hide them."
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.judge.intervals import Estimate, quantile, score_mean, wilson
-from bench.judge.metrics.requests import NS_PER_S, REQUEST_METRICS
+from bench.judge.metrics.requests import NS_PER_S, REQUEST_METRICS, given_up
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,8 +56,12 @@ class CellRows:
 
     @cached_property
     def failed(self) -> int:
-        """Requests that were tried and failed: what counts as infinitely slow. Unsent and cancelled ones do not."""
-        return int(self.requests["outcome"].isin(["failed", "truncated"]).sum())
+        """Requests that failed or were given up as too late: what counts as infinitely slow.
+
+        Those that a stop or a budget kept from being sent, and cancelled ones, do not.
+        """
+        failed = self.requests["outcome"].isin(["failed", "truncated"])
+        return int((failed | given_up(self.requests)).sum())
 
     @cached_property
     def window_s(self) -> float | None:
@@ -199,7 +203,8 @@ CELL_METRICS: tuple[CellMetric, ...] = (
     CellMetric(
         "not_sent",
         "requests",
-        "Planned requests that were never answered because the run stopped first (interrupted, budget, model offline).",
+        "Planned requests that were never answered: the run stopped first (interrupted, budget, model offline), or "
+        "`load.drop_after_s` gave them up.",
         lambda cell: _outcomes(cell, "not_sent", "cancelled"),
     ),
     CellMetric(

@@ -27,6 +27,16 @@ def _first_event_ns(rows: pd.DataFrame) -> pd.Series[Any]:
     return rows[["first_reasoning_ns", "first_answer_ns"]].min(axis=1)
 
 
+def given_up(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests an open load gave up because they could not be sent within ``load.drop_after_s``.
+
+    Nobody was served, so they count among the failed ones; what a stop or a budget kept from being sent says nothing.
+    Rows without an ``error_kind`` column have none.
+    """
+    unsent = rows["outcome"] == "not_sent"
+    return unsent & (rows["error_kind"] == "timeout_total") if "error_kind" in rows.columns else unsent & False
+
+
 def _span(rows: pd.DataFrame, start: str, end: str) -> pd.Series[Any]:
     return (rows[end] - rows[start]) / NS_PER_MS
 
