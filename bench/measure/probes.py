@@ -41,7 +41,8 @@ def probe_cell(cell: Cell, probe: Probe, index: int) -> Cell:
         max_concurrency=searched.max_concurrency,
     )
     # each try is to meet the server alone: a limit that refusals of one try lowered would hold back the next
-    tried = replace(config, load=load, limits=replace(config.limits, adaptive=False))
+    limits = replace(config.limits, adaptive=False)
+    tried = replace(config, load=load, limits=limits, slo=searched.slo or config.slo)
     kind = "confirm" if probe.confirms else "probe"
     name = f"search {probe.rate:g}/s {kind} {probe.number}"
     return replace(
