@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.domain import Answer, ErrorKind, Failure, Outcome, Timeline
 from bench.measure.codings import CodingError, TooLargeError, decompress
-from bench.measure.decode import Decoded, decode
+from bench.measure.decode import Decoded, Reads, decode
 from bench.measure.errors import classify, plain, without_secret
 from bench.measure.tracing import Sending
 
@@ -31,11 +31,11 @@ def answer(
         limit_bytes: how large a compressed body may become.
         secret: struck out of the failure and of headers that are kept, should a server have repeated it.
     """
-    marks, headers = sending.marks, sending.headers
-    decoded = _decoded(sending, broken, limit_bytes)
-    if broken is not None and decoded.failure is None and marks.reads:
+    marks, headers, reads = sending.marks, sending.headers, sending.marks.reads
+    decoded = _decoded(sending, reads, broken, limit_bytes)
+    if broken is not None and decoded.failure is None and reads:
         # the reply was complete: what came after it is not part of it
-        marks.end_ns = marks.reads[-1][0]
+        marks.end_ns = reads[-1][0]
     reply = decoded.reply
     said = {name: without_secret(plain(headers[name], 200), secret) for name in KEPT_HEADERS if headers.get(name)}
     times = {name: said[name][:100] for name in SERVER_TIME_HEADERS if name in said}
@@ -48,14 +48,14 @@ def answer(
             permit_ns=permit_ns,
             sent_ns=marks.sent_ns,
             headers_ns=marks.headers_ns,
-            first_byte_ns=marks.reads[0][0] if marks.reads else None,
+            first_byte_ns=reads[0][0] if reads else None,
             end_ns=marks.end_ns,
             connect_ns=sending.connect_ns,
         ),
         status=sending.status,
         reply=reply,
         failure=_censored(decoded.failure, secret),
-        bytes_in=sum([len(data) for _, data in marks.reads]),
+        bytes_in=sum([len(data) for _, data in reads]),
         trace_id=next((said[name] for name in TRACE_HEADERS if name in said), None),
     )
 
@@ -70,9 +70,9 @@ def coding(headers: Mapping[str, str]) -> str:
     return headers.get("content-encoding", "").strip().lower() or "identity"
 
 
-def _decoded(sending: Sending, broken: Failure | None, limit_bytes: int) -> Decoded:
+def _decoded(sending: Sending, reads: Reads, broken: Failure | None, limit_bytes: int) -> Decoded:
     """What the body amounts to, by its status."""
-    status, reads = sending.status, sending.marks.reads
+    status = sending.status
     if status is None or (broken is not None and broken.kind is ErrorKind.TOO_LARGE):
         return Decoded(Outcome.FAILED, None, broken)
     succeeded = 200 <= status <= 299

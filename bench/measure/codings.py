@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from itertools import accumulate, repeat
 
 Reads = list[tuple[int, bytes]]
 
 #: longest chunk-size line (with extensions) and longest trailer section that are taken for real
 MAX_LINE_BYTES = 4096
 
+_HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
@@ -60,6 +62,16 @@ class Dechunker:
                 return True
             at = line
 
+    @property
+    def between_chunks(self) -> bool:
+        """Whether the next byte is the first of a size line."""
+        return not (self._left or self._after_chunk or self._in_trailer or self._held)
+
+    @property
+    def within_framing(self) -> bool:
+        """Whether a line that frames chunks has begun and not ended."""
+        return self._after_chunk or self._in_trailer or bool(self._held)
+
     def _line(self, data: bytes, at: int) -> int | None:
         """Takes the framing line at ``at``: the offset after it, or ``None`` (and holds it) if it is not all here."""
         if self._after_chunk:
@@ -89,6 +101,52 @@ class Dechunker:
         if len(line) > MAX_LINE_BYTES or (expected and not expected.startswith(line)):
             raise CodingError("a framing line of the chunked body is malformed")
         self._held = line
+
+
+def dechunk_whole(reads: Sequence[tuple[int, bytes]]) -> tuple[Reads, bool] | None:
+    """Whole chunks at once, several times as fast as a :class:`Dechunker`: stamped pieces, and whether the body ended.
+
+    ``None`` where the reads do not start and end with whole chunks, or hold more than bare chunks without ``CR LF`` in
+    them: that is for a :class:`Dechunker`. Pieces are cut where reads were, so that every byte keeps its stamp.
+    """
+    raw = b"".join([data for _, data in reads])
+    lines = raw.split(b"\r\n")
+    sizes, chunks = lines[0:-1:2], lines[1::2]
+    if lines[-1] or len(sizes) != len(chunks) or b"".join(sizes).translate(None, _HEX_DIGITS):
+        return None
+    lengths = list(map(len, chunks))
+    try:
+        if list(map(int, sizes, repeat(16))) != lengths:
+            return None
+    except ValueError:  # an empty line where a size belongs
+        return None
+    ended = bool(lengths) and lengths[-1] == 0
+    if 0 in (lengths[:-1] if ended else lengths):
+        return None
+    heads = list(map(len, sizes))
+    return _cut_as_read(reads, b"".join(chunks), lengths, heads), ended
+
+
+def _cut_as_read(reads: Sequence[tuple[int, bytes]], body: bytes, lengths: list[int], heads: list[int]) -> Reads:
+    """``body`` cut where its reads were: chunks of ``lengths``, each after a size line of ``heads`` characters."""
+    if len(reads) == 1:
+        return [(reads[0][0], body)] if body else []
+    frames = [head + length + 4 for head, length in zip(heads, lengths, strict=True)]
+    ends, before = list(accumulate(frames)), [0, *accumulate(lengths)]
+    pieces: Reads = []
+    count, number, read_until, cut_at = len(ends), 0, 0, 0
+    for ns, data in reads:
+        read_until += len(data)
+        while number < count and ends[number] <= read_until:
+            number += 1
+        upto = before[number]
+        if number < count:
+            into = read_until - (ends[number] - frames[number]) - heads[number] - 2
+            upto += min(max(into, 0), lengths[number])
+        if upto > cut_at:
+            pieces.append((ns, body[cut_at:upto]))
+            cut_at = upto
+    return pieces
 
 
 def decompress(reads: Sequence[tuple[int, bytes]], encoding: str, limit_bytes: int) -> Reads:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.config import Timeout
 from bench.domain import ErrorKind
@@ -25,8 +25,8 @@ DONE_GRACE_S = 1.0
 class Marks:
     """What has happened to an attempt so far, in ns of the caller's clock; ``None``: not yet.
 
-    ``reads`` grows while the body is read; ``opaque`` ones are compressed and cannot be looked into. ``done_ns`` is the
-    read that ended in ``[DONE]``.
+    ``look`` gives the reads of the body so far; ``opaque`` ones are compressed and cannot be looked into. ``done_ns``
+    is the read that ended in ``[DONE]``.
     """
 
     start_ns: int
@@ -35,8 +35,13 @@ class Marks:
     headers_ns: int | None = None
     end_ns: int | None = None
     done_ns: int | None = None
-    reads: Sequence[tuple[int, bytes]] = field(default_factory=list)
+    look: Callable[[], Sequence[tuple[int, bytes]]] = tuple
     opaque: bool = False
+
+    @property
+    def reads(self) -> Sequence[tuple[int, bytes]]:
+        """Stamp and bytes of each read of the body so far."""
+        return self.look()
 
 
 class Watch:
@@ -106,21 +111,21 @@ class Watch:
         if not self._stream or marks.sent_ns is None:
             return total
         first_byte_ns = _after(marks.sent_ns, timeout.first_byte_s)
-        if not marks.reads:
+        reads = marks.reads
+        if not reads:
             return _sooner((first_byte_ns, ErrorKind.TIMEOUT_FIRST_BYTE), total)
-        token_ns = self._last_token_ns()
-        deadline_ns = _after(token_ns or marks.reads[0][0], timeout.between_tokens_s)
+        token_ns = self._last_token_ns(reads)
+        deadline_ns = _after(token_ns or reads[0][0], timeout.between_tokens_s)
         if token_ns is None and first_byte_ns < NEVER_NS:
             # a server that says at once that it is alive has as long for its first token as a silent one
             deadline_ns = max(deadline_ns, first_byte_ns)
         return _sooner((deadline_ns, ErrorKind.TIMEOUT_BETWEEN_TOKENS), total)
 
-    def _last_token_ns(self) -> int | None:
+    def _last_token_ns(self, reads: Sequence[tuple[int, bytes]]) -> int | None:
         """When the last read that was more than comments and blank lines came.
 
         A read with a ``data:`` field counts as it is; otherwise the stream is parsed, at most once per new read.
         """
-        reads = self._marks.reads
         last_ns, last = reads[-1]
         if self._marks.opaque or b"data:" in last:
             return last_ns

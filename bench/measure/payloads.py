@@ -8,6 +8,7 @@ taken as absent. What is seldom looked at (usage, errors, server timings) stays 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -26,14 +27,14 @@ NULL = b"null"
 Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_INDEX)]
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     """The function of a tool call, or a fragment of it."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCall(msgspec.Struct):
+class ToolCall(msgspec.Struct, gc=False):
     """A tool call or a delta of one."""
 
     index: Index | None = None
@@ -41,7 +42,7 @@ class ToolCall(msgspec.Struct):
     function: Function | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """What a chunk adds to a choice; also the ``message`` of a reply that is not streamed."""
 
     content: str | list[Any] | None = None
@@ -51,7 +52,7 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolCall] | None = None
 
 
-class ChunkChoice(msgspec.Struct):
+class ChunkChoice(msgspec.Struct, gc=False):
     """One element of ``choices``. ``text`` is where legacy completions put the content."""
 
     index: Index | None = 0
@@ -62,7 +63,7 @@ class ChunkChoice(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """One payload: a stream's chunk or a whole reply."""
 
     choices: list[ChunkChoice] | None = None
@@ -88,6 +89,14 @@ def read_chunk(data: str) -> Chunk | None:
         pass
     payload = read_json(data)
     return _tolerant_chunk(payload) if isinstance(payload, dict) else None
+
+
+def read_chunks(payloads: Sequence[bytes]) -> list[Chunk] | None:
+    """Chunks of exactly the shape of :class:`Chunk`; ``None`` where any is not."""
+    try:
+        return list(map(_decoder.decode, payloads))
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
 
 
 def read_json(data: str | bytes) -> Any:

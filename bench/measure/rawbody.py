@@ -1,15 +1,16 @@
 """Bodies past aiohttp's reader: aiohttp connects, pools, secures, writes and parses heads; bodies are kept raw.
 
 A stream of tokens is thousands of tiny reads, and aiohttp's ``StreamReader`` costs several times what the socket does.
-Here each read is stamped inside ``data_received``, de-chunked into a list and left alone; whoever awaits the body is
-woken once, at its end. This stands on a little of aiohttp's private surface (what :class:`RawConnection` overrides,
-and ``TCPConnector._factory``), so :func:`keep_bodies_raw` proves that surface on a canned response first, and leaves
-the connector alone where it does not hold: the public reader then serves.
+Here each read is stamped inside ``data_received`` and left alone, de-chunked when somebody looks or the body may have
+ended; whoever awaits the body is woken once, at its end. This stands on a little of aiohttp's private surface (what
+:class:`RawConnection` overrides, and ``TCPConnector._factory``), so :func:`keep_bodies_raw` proves that surface on a
+canned response first, and leaves the connector alone where it does not hold: the public reader then serves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from enum import Enum
@@ -21,13 +22,17 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from bench.measure.codings import CodingError, Dechunker, Reads
+from bench.measure.codings import CodingError, Dechunker, Reads, dechunk_whole
 
 #: a head longer than this is left to aiohttp, to be refused there
 MAX_HEAD_BYTES = 65_536
 
 #: what a read ends with when it ends a stream, inside a chunk or not
 DONE_TAILS = tuple(b"[DONE]" + 2 * end + chunk_end for end in (b"\n", b"\r\n") for chunk_end in (b"\r\n", b""))
+
+
+#: how a read may start that ends the line before a last chunk, or starts that chunk
+_MAY_END = (b"0", b"\r", b"\n")
 
 
 class OverLimitError(aiohttp.ClientPayloadError):
@@ -38,25 +43,35 @@ class RawBody(aiohttp.StreamReader):
     """A body as its stamped reads; the reader itself stays empty and only ends, or fails.
 
     Attributes:
-        reads: stamp and bytes of each piece, de-chunked, in order.
         head_ns: when the head was complete.
         end_ns: when the body was complete, ``None`` before.
         done_ns: when a read ended in ``[DONE]``.
-        on_mark: called when the first piece came and when ``done_ns`` was set.
+        on_mark: called when the first bytes came and when ``done_ns`` was set.
     """
 
     def __init__(self, handler: RawConnection, message: RawResponseMessage, ns: int) -> None:
         super().__init__(handler, 65_536, loop=asyncio.get_running_loop())
-        self.reads: Reads = []
         self.head_ns = ns
         self.end_ns: int | None = None
         self.done_ns: int | None = None
         self.on_mark: Callable[[], None] | None = None
         length = message.headers.get("Content-Length")
         self.until_close = not message.chunked and length is None
-        self._dechunker = Dechunker(self.reads) if message.chunked else None
+        self._pieces: Reads = []
+        self._coded: Reads = []
+        self._dechunker = Dechunker(self._pieces) if message.chunked else None
+        self._broken: CodingError | None = None
+        self._look = True
         self._left = int(length) if length is not None and not message.chunked else 0
         self._room = handler.limit_bytes
+        self._empty = True
+
+    @property
+    def reads(self) -> Reads:
+        """Stamp and bytes of each piece so far, de-chunked, in order; it ends before what is malformed."""
+        with contextlib.suppress(CodingError):
+            self._settle()
+        return self._pieces
 
     def take(self, ns: int, data: bytes) -> bool:
         """Keeps one read; ``True`` when it ended the body.
@@ -64,24 +79,53 @@ class RawBody(aiohttp.StreamReader):
         Raises:
             OverLimitError, CodingError: the body is too large, or not what its head says.
         """
-        first = not self.reads
         self._room -= len(data)
         if self._room < 0:
             raise OverLimitError
         if self._dechunker is not None:
-            ended = self._dechunker.feed(ns, data)
+            self._coded.append((ns, data))
+            # the last chunk's size line starts with 0, at the start of a read or after a line end
+            ended = (self._look or data.startswith(_MAY_END) or b"\r\n0" in data) and self._settle()
         else:
             if kept := data if self.until_close else data[: self._left]:
-                self.reads.append((ns, kept))
+                self._pieces.append((ns, kept))
             self._left -= len(data)
             ended = not self.until_close and self._left <= 0
+        mark = self._empty and bool(data)
         if ended:
             self.end_ns = ns
         elif data.endswith(DONE_TAILS):
             self.done_ns = ns
-            first = True
-        if first and self.reads and self.on_mark is not None:
+            mark = True
+        self._empty = self._empty and not data
+        if mark and self.on_mark is not None:
             self.on_mark()
+        return ended
+
+    def _settle(self) -> bool:
+        """De-chunks what is there; ``True`` when it ended the body.
+
+        Raises:
+            CodingError: this is not chunked coding.
+        """
+        dechunker, coded = self._dechunker, self._coded
+        if self._broken is not None:
+            raise self._broken
+        if dechunker is None or not coded:
+            return False
+        self._coded = []
+        if dechunker.between_chunks and (whole := dechunk_whole(coded)) is not None:
+            self._pieces += whole[0]
+            self._look = False
+            return whole[1]
+        ended = False
+        try:
+            for ns, data in coded:
+                ended = dechunker.feed(ns, data)
+        except CodingError as error:
+            self._broken, self._look = error, True
+            raise
+        self._look = dechunker.within_framing
         return ended
 
     @property

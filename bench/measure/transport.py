@@ -198,7 +198,7 @@ class Transport:
         if isinstance(response.content, RawBody):
             return await self._read_raw(response.content, marks, watch)
         reads: list[tuple[int, bytes]] = []
-        marks.reads = reads
+        marks.look = lambda: reads
         left = self._max_body_bytes
         while data := await response.content.readany():
             now_ns = self._clock()
@@ -221,7 +221,7 @@ class Transport:
             marks.done_ns = body.done_ns
             watch.enter_phase()
 
-        marks.headers_ns, marks.reads, body.on_mark = body.head_ns, body.reads, mark
+        marks.headers_ns, marks.look, body.on_mark = body.head_ns, lambda: body.reads, mark
         if body.reads:
             mark()
         try:
