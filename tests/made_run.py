@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -11,6 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from bench.measure.lag import LagMeter
+from bench.measure.vitals import Watch
 
 MS = 1_000_000
 _INT, _TEXT, _FLAG, _REAL = pa.int64(), pa.string(), pa.bool_(), pa.float64()
@@ -54,6 +57,7 @@ class MadeCell:
         failures: error kinds, given to the last requests of the cell, one each.
         truncated: streams that end early, before the failures.
         price: cost of one served request, in ``currency``.
+        late_ms: from permit to send, the opening of a connection (``connect_ms``) included.
         rate: arrivals per second of an open load; ``spacing_ms``: between the sends of a closed one.
     """
 
@@ -80,6 +84,8 @@ class MadeCell:
     spacing_ms: float = 100.0
     slo: str | None = None
     scorer: str = "exact"
+    late_ms: float = 1.0
+    connect_ms: float | None = None
 
     @property
     def label(self) -> str:
@@ -88,9 +94,17 @@ class MadeCell:
 
 
 def make_run(
-    folder: Path, cells: Sequence[MadeCell], seed: int = 0, header: dict[str, Any] | None = None, parts: int = 1
+    folder: Path,
+    cells: Sequence[MadeCell],
+    seed: int = 0,
+    header: dict[str, Any] | None = None,
+    parts: int = 1,
+    vitals: Sequence[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write a run folder with ``run.json`` and all tables; ``parts > 1`` writes folders of parts instead of files."""
+    """Write a run folder with ``run.json`` and all tables; ``parts > 1`` writes folders of parts instead of files.
+
+    ``vitals`` are those of one idle process over the whole run unless given.
+    """
     random = Random(seed)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
     for index, cell in enumerate(cells):
@@ -101,8 +115,23 @@ def make_run(
     params = [{key: str(value) for key, value in cell.params.items()} for cell in cells]
     flat = [{"cell_id": f"cell{i}", "index": i, "label": c.label, **params[i]} for i, c in enumerate(cells)]
     pq.write_table(pa.Table.from_pylist(flat), folder / "cells.parquet")
-    (folder / "run.json").write_text(json.dumps(_header(cells, rows["requests"]) | (header or {})), encoding="utf-8")
+    ends = [row["end_ns"] for row in rows["requests"] if "end_ns" in row]
+    known = [made_vitals(max(ends, default=0) / 1e9 + 0.1)] if vitals is None else list(vitals)
+    head = _header(cells, rows["requests"]) | {"vitals": known} | (header or {})
+    (folder / "run.json").write_text(json.dumps(head), encoding="utf-8")
     return folder
+
+
+def made_vitals(wall_s: float, late: Mapping[float, int] | None = None, **changes: Any) -> dict[str, Any]:
+    """Vitals of one process as ``run.json`` holds them: punctual but for ``late``, how many readings of what lag."""
+    meter = LagMeter(lambda: 0)
+    watch = Watch(0, 0, meter, clock=lambda: 0)
+    for lag_ms, count in (late or {}).items():
+        for _ in range(count):
+            meter.note(0, int(lag_ms * MS))
+    for _ in range(int(wall_s * 1000 / meter.period_ms)):
+        meter.note(0, 0)
+    return {**watch.stop().row(), "wall_s": wall_s, "cpu_s": 0.1 * wall_s, "gc_pause_max_ms": 1.0, **changes}
 
 
 def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema, parts: int) -> None:
@@ -165,7 +194,8 @@ def _fill(cell: MadeCell, cell_id: str, random: Random, rows: dict[str, list[dic
     bad_from = total - len(cell.failures)
     for i in range(cell.warmup + total):
         order = i - cell.warmup
-        sent = int(i * cell.spacing_ms * MS) if cell.load == "closed" else int(i * 1e9 / cell.rate) + 3 * MS
+        sent = int(i * cell.spacing_ms * MS) if cell.load == "closed" else int(i * 1e9 / cell.rate)
+        sent += 0 if cell.load == "closed" else int((2 + cell.late_ms) * MS)
         row: dict[str, Any] = {
             "request_id": f"{cell_id}-{i}",
             "cell_id": cell_id,
@@ -185,7 +215,8 @@ def _fill(cell: MadeCell, cell_id: str, random: Random, rows: dict[str, list[dic
         if order >= bad_from - cell.truncated - cell.not_sent and order < bad_from - cell.truncated:
             row |= {"outcome": "not_sent", "error_kind": "budget", "attempts": 0}
             continue
-        row |= {"permit_ns": sent - 1 * MS, "sent_ns": sent, "headers_ns": sent + 5 * MS, "status": 200}
+        row |= {"permit_ns": sent - int(cell.late_ms * MS), "sent_ns": sent, "headers_ns": sent + 5 * MS, "status": 200}
+        row["connect_ns"] = None if cell.connect_ms is None else int(cell.connect_ms * MS)
         if order >= bad_from:
             kind = cell.failures[order - bad_from]
             row |= {

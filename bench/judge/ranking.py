@@ -19,8 +19,11 @@ MAX_NAMED = 3
 FEW_QUESTIONS = 30
 
 
-def verdict(run: RunRows) -> list[str]:
-    """Sentences that answer "which is best?"; empty for a run of one cell, which compares nothing."""
+def verdict(run: RunRows, why_invalid: str | None = None) -> list[str]:
+    """Sentences that answer "which is best?"; empty for a run of one cell, which compares nothing.
+
+    ``why_invalid`` is the reason for which times cannot be believed; then nothing is said of speed.
+    """
     if len(run.cells) < 2:
         return []
     groups: dict[str, list[CellInfo]] = {}
@@ -32,6 +35,8 @@ def verdict(run: RunRows) -> list[str]:
         if sentence:
             name = (group[0].config.get("dataset") or {}).get("name")
             sentences.append(f"{name}: {sentence}" if len(groups) > 1 and name else sentence)
+    if why_invalid is not None:
+        return [*sentences, f"Speed: withheld, because the measurement is invalid ({why_invalid})."]
     speed = fastest(run, run.cells)
     return [*sentences, speed] if speed else sentences
 

@@ -76,6 +76,8 @@ def render_terminal(table: SummaryTable, width: int | None = None) -> str:
     lines: list[str] = []
     if not table.frame.empty:
         lines += [*fitted(table, width).splitlines(), ""]
+    for sentence in validity_lines(table):
+        lines += _wrapped(sentence, width, "")
     for note in table.notes:
         lines += _wrapped(note, width, "* ")
     if table.verdict:
@@ -83,6 +85,16 @@ def render_terminal(table: SummaryTable, width: int | None = None) -> str:
         for sentence in table.verdict:
             lines += _wrapped(sentence, width, "")
     return "\n".join(lines) + "\n"
+
+
+def validity_lines(table: SummaryTable) -> list[str]:
+    """One sentence per run for a valid measurement, one per reason for any other."""
+    lines = []
+    for run_id, validity in table.validity.items():
+        named = f"{run_id}: " if len(table.validity) > 1 else ""
+        said = validity.reasons or validity.notes
+        lines += [f"{named}validity: {validity.standing}{f': {text}' if text else ''}" for text in said or ("",)]
+    return lines
 
 
 def _wrapped(sentence: str, width: int, bullet: str) -> list[str]:
