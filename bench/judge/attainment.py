@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate, clopper_pearson, quantile
-from bench.judge.metrics.requests import NS_PER_S, given_up
+from bench.judge.metrics.requests import NS_PER_S, never_served
 from bench.slo import FAILURE_RATE, Slo, Term
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _too_short(term: Term, requests: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _tried(requests: pd.DataFrame) -> pd.DataFrame:
     """Requests that were answered, failed or given up as too late; no other unsent ones, nor replies from the cache."""
-    tried = requests["outcome"].isin(["ok", "failed", "truncated"]) | given_up(requests)
+    tried = (requests["outcome"] == "ok") | never_served(requests)
     return requests[tried & ~requests["cached"].astype(bool)]
 
 

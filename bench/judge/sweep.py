@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.judge.capacity import SATURATED_SHARE, Saturation, Usl, find_knee, find_saturation, fit_usl
 from bench.judge.intervals import Estimate
-from bench.judge.metrics.requests import NS_PER_S
+from bench.judge.metrics.requests import NS_PER_S, never_served
 from bench.judge.rows import CellInfo, RunRows
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _point(run: RunRows, cell: CellInfo, load: float, row: Mapping[Any, Any]) ->
         goodput_req_per_s=_known(row["goodput_req_per_s"]),
         latencies={name: _estimate(row, column) for name, column in names.items()},
         served_share=_served_share(requests) if cell.is_open else None,
-        failed=int(requests["outcome"].isin(["failed", "truncated"]).sum()),
+        failed=int(never_served(requests).sum()),
     )
 
 

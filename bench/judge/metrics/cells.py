@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.judge.intervals import Estimate, quantile, score_mean, wilson
-from bench.judge.metrics.requests import NS_PER_S, REQUEST_METRICS, given_up
+from bench.judge.metrics.requests import NS_PER_S, REQUEST_METRICS, never_served
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +60,7 @@ class CellRows:
 
         Those that a stop or a budget kept from being sent, and cancelled ones, do not.
         """
-        failed = self.requests["outcome"].isin(["failed", "truncated"])
-        return int((failed | given_up(self.requests)).sum())
+        return int(never_served(self.requests).sum())
 
     @cached_property
     def window_s(self) -> float | None:

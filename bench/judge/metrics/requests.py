@@ -37,6 +37,11 @@ def given_up(rows: pd.DataFrame) -> pd.Series[bool]:
     return unsent & (rows["error_kind"] == "timeout_total") if "error_kind" in rows.columns else unsent & False
 
 
+def never_served(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests count as infinitely slow: failed, cut short or given up as too late."""
+    return rows["outcome"].isin(["failed", "truncated"]) | given_up(rows)
+
+
 def _span(rows: pd.DataFrame, start: str, end: str) -> pd.Series[Any]:
     return (rows[end] - rows[start]) / NS_PER_MS
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.judge.metrics.requests import never_served
 from bench.show.plots import Plot
 from bench.show.style import COLOURS, GREY, LINES, plain_log_ticks
 from bench.show.table import short_labels
@@ -73,13 +74,13 @@ def _curves(run: RunRows, columns: list[str], median_of: str) -> list[Curve]:
     for cell, label in zip(run.cells, labels, strict=True):
         rows = run.requests[run.requests["cell_id"] == cell.cell_id]
         served = rows[rows["outcome"] == "ok"]
-        failed = int(rows["outcome"].isin(["failed", "truncated"]).sum())
+        lost = int(never_served(rows).sum())
         values = {name: np.sort(served[name].dropna().to_numpy(dtype=np.float64)) for name in columns}
         # a cell that failed more than half of its requests has no median: it is slower than any that has one
-        ranked = np.concatenate([values[median_of], np.full(failed, np.inf)])
+        ranked = np.concatenate([values[median_of], np.full(lost, np.inf)])
         median = float(np.sort(ranked)[(ranked.size - 1) // 2]) if ranked.size else math.inf
-        if len(served) or failed:
-            curves.append(Curve(label, values, len(served), failed, median))
+        if len(served) or lost:
+            curves.append(Curve(label, values, len(served), lost, median))
     return curves
 
 
