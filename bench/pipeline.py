@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compose import prepare, user_folders
-from bench.config import Experiment
+from bench.config import Experiment, WhenInvalid
 from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
 from bench.measure.course import Course, Listed
@@ -179,11 +179,13 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
 def _show(plan: Plan, path: Path) -> list[float | None]:
     """Score, print the summary and write the report; gives the mean score of each experiment."""
     from bench.judge.score import score_run
+    from bench.judge.validity import keep_validity
     from bench.show.report import write_report
     from bench.show.summary import render_terminal, summarise
 
     score_run(path)
     summary = summarise(path)
+    keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
         print(render_terminal(summary))
     for written in write_report(path, plan.experiment.report):
@@ -193,17 +195,22 @@ def _show(plan: Plan, path: Path) -> list[float | None]:
 
 
 def _verdict(plan: Plan, path: Path) -> int:
-    counts: dict[str, int] = read_header(path)["counts"]
+    header, tolerance = read_header(path), plan.experiment.tolerance
+    counts: dict[str, int] = header["counts"]
     planned = sum(counts.values())
     failed = planned - counts.get("ok", 0)
-    allowed = plan.experiment.tolerance.failure_rate
-    if planned and failed / planned > allowed:
-        _say(
+    refused = []
+    # a search drives the server beyond what it can take: failures are what it looks for
+    is_search = plan.experiment.load.is_adaptive
+    if planned and failed / planned > tolerance.failure_rate and not is_search:
+        refused.append(
             f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
-            f"tolerance.failure_rate={allowed:g}; see the failures in {path / 'report.md'}"
+            f"tolerance.failure_rate={tolerance.failure_rate:g}; see the failures in {path / 'report.md'}"
         )
-        return TOLERANCE
-    return DONE
+    if tolerance.invalid is WhenInvalid.fail and header["validity"]["standing"] == "invalid":
+        refused.append("the measurement is invalid (tolerance.invalid=fail); see validity above and in run.json")
+    _say(*refused)
+    return TOLERANCE if refused else DONE
 
 
 def _say(*lines: str) -> None:

@@ -13,10 +13,12 @@ from bench.config import ReportConfig
 from bench.domain import ConfigError
 from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
 from bench.judge.rows import RunRows, read_run
+from bench.judge.validity import keep_validity
 from bench.record import find_run
 from bench.show.markdown import code_block, escaped, table
+from bench.show.search import trace
 from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
-from bench.show.table import Column, Detail, Layout, columns
+from bench.show.table import Column, Detail, Layout, columns, validity_lines
 
 if TYPE_CHECKING:
     from bench.show.plots import Drawn
@@ -67,6 +69,10 @@ def main(argv: Sequence[str]) -> int:
     shown = summaries[0] if len(summaries) == 1 else side_by_side(opened, summaries)
     print(render_terminal(shown))
     for run, summary in zip(opened, summaries, strict=True):
+        try:
+            keep_validity(run.path, summary.validity[summary.run_id])
+        except OSError as error:
+            raise _unwritable(run, error) from error
         for written in _write(run, summary, ReportConfig()):
             print(written)
     return 0
@@ -94,9 +100,13 @@ def _write(run: RunRows, summary: SummaryTable, config: ReportConfig) -> list[Pa
         if config.markdown:
             files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn)))
     except OSError as error:
-        said = error.strerror or str(error)
-        raise ConfigError(f"{run.path}: the report cannot be written ({said}); make room or allow writing") from error
+        raise _unwritable(run, error) from error
     return files
+
+
+def _unwritable(run: RunRows, error: OSError) -> ConfigError:
+    said = error.strerror or str(error)
+    return ConfigError(f"{run.path}: the report cannot be written ({said}); make room or allow writing")
 
 
 def _write_text(path: Path, text: str) -> Path:
@@ -125,6 +135,7 @@ def side_by_side(runs: Sequence[RunRows], summaries: Sequence[SummaryTable]) -> 
         notes=tuple(f"{summary.run_id}: {note}" for summary in summaries for note in summary.notes),
         verdict=(),
         latency_from="due" if all(summary.latency_from == "due" for summary in summaries) else "sent",
+        validity={run_id: one for summary in summaries for run_id, one in summary.validity.items()},
     )
 
 
@@ -135,10 +146,12 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = ()) -
     cells = f"{len(run.cells)} cell{'s' * (len(run.cells) != 1)}"
     parts = [
         f"# {escaped(header.get('name', run.path.name))}: {cells}, {requests}",
+        "\n\n".join(escaped(sentence, 1000) for sentence in validity_lines(summary)),
         "\n\n".join(f"**{escaped(sentence, 1000)}**" for sentence in summary.verdict),
         _results(summary),
         "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
         _failed(summary),
+        *trace(header),
         *_plots(drawn),
         "## What was run",
         table(["", ""], _facts(header, run), left=2),

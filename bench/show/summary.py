@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from bench.judge.metrics import CELL_METRICS
 from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
+from bench.judge.validity import RunValidity, judge_validity
+from bench.show.search import claims
 from bench.show.table import render_terminal
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ class SummaryTable:
         swept: the columns of ``frame`` that are swept parameters.
         failures: ``label outcome error_kind requests example``, one row per cell and kind.
         notes: what a reader must know to read the figures.
-        verdict: which cell is best, where the data can tell.
+        verdict: which cell is best, where the data can tell; for a search, what it found.
         latency_from: ``due`` when every cell's load is open, else ``sent``.
+        validity: whether the measurement can be believed, by run.
     """
 
     run_id: str
@@ -44,6 +47,7 @@ class SummaryTable:
     notes: tuple[str, ...]
     verdict: tuple[str, ...]
     latency_from: str
+    validity: Mapping[str, RunValidity] = field(default_factory=dict)
 
 
 def summarise(path: Path) -> SummaryTable:
@@ -62,14 +66,16 @@ def summary_of(run: RunRows) -> SummaryTable:
     swept = tuple(dict.fromkeys(key for cell in run.cells for key in cell.swept))
     frame = pd.DataFrame([_row(run, cell, swept) for cell in run.cells])
     latency_from = "due" if run.cells and all(cell.is_open for cell in run.cells) else "sent"
+    validity, run_id = judge_validity(run), str(run.header.get("run_id", run.path.name))
     return SummaryTable(
-        run_id=str(run.header.get("run_id", run.path.name)),
+        run_id=run_id,
         frame=frame,
         swept=swept,
         failures=_failures(run),
         notes=tuple(_notes(run, frame)),
-        verdict=tuple(verdict(run)),
+        verdict=tuple(claims(run.header, validity) or verdict(run, validity.why_invalid)),
         latency_from=latency_from,
+        validity={run_id: validity},
     )
 
 
@@ -125,6 +131,16 @@ def _state(run: RunRows) -> str | None:
     return sentence + (f". `bench resume {run.path}` finishes it." if state != "finished" else ".")
 
 
+def _late(run: RunRows) -> str | None:
+    late = int(given_up(run.requests).sum())
+    if not late:
+        return None
+    return (
+        f"{late:,} of {len(run.requests):,} requests could not be sent within load.drop_after_s of their due time and "
+        "were given up. Percentiles over all requests count them as infinitely slow; those over served ones hide them."
+    )
+
+
 def _failed(run: RunRows) -> str | None:
     rows = run.requests[run.requests["outcome"].isin(["failed", "truncated"])]
     if rows.empty:
@@ -134,16 +150,6 @@ def _failed(run: RunRows) -> str | None:
     return (
         f"{len(rows):,} of {len(run.requests):,} requests failed ({listed}). They are no wrong answers: accuracy and "
         "latency stand on the served ones."
-    )
-
-
-def _late(run: RunRows) -> str | None:
-    late = int(given_up(run.requests).sum())
-    if not late:
-        return None
-    return (
-        f"{late:,} of {len(run.requests):,} requests could not be sent within load.drop_after_s of their due time and "
-        "were given up. Percentiles over all requests count them as infinitely slow; those over served ones hide them."
     )
 
 
