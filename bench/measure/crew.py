@@ -218,6 +218,8 @@ class _Member:
     async def expect(self, kind: int) -> bytes:
         """The payload of the next ``READY`` or ``DONE``."""
         answer = await self._answers.get()
+        if answer is None:
+            await self._reading  # raises what went wrong here, if it was not the worker
         if answer is None or answer[0] != kind:
             raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early; its error is above")
         return answer[1]
@@ -228,16 +230,18 @@ class _Member:
         await self.link.close()
 
     async def _read(self) -> None:
-        async for kind, payload in self.link.messages():
-            if kind == EXCHANGE:
-                self._take(payload)
-            elif kind == NOTE:
-                self._progress.note(payload.decode())
-            elif kind == HELD:
-                self._progress.throttled(payload.decode() or None)
-            else:
-                self._answers.put_nowait((kind, payload))
-        self._answers.put_nowait(None)
+        try:
+            async for kind, payload in self.link.messages():
+                if kind == EXCHANGE:
+                    self._take(payload)
+                elif kind == NOTE:
+                    self._progress.note(payload.decode())
+                elif kind == HELD:
+                    self._progress.throttled(payload.decode() or None)
+                else:
+                    self._answers.put_nowait((kind, payload))
+        finally:
+            self._answers.put_nowait(None)
 
     def _take(self, payload: bytes) -> None:
         terminal, *shown, packed = _decode(payload)
