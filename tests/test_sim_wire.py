@@ -294,8 +294,8 @@ def test_slow_headers_hold_back_the_head(threads: SimThread, tmp_path: Path) -> 
     port, _ = faulty(threads, tmp_path, slow_headers=1.0, slow_headers_s=0.2)
     for stream in (True, False):
         with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-            client.sendall(post({"stream": stream}))
             sent = time.monotonic()
+            client.sendall(post({"stream": stream}))
             client.recv(1)
             assert time.monotonic() - sent >= 0.199
 
