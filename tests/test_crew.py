@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections import Counter
@@ -16,7 +17,7 @@ from setups import experiment, rows_file
 
 from bench.config import Budget, Engine, Limits
 from bench.measure import crew as crew_module
-from bench.measure.crew import WorkerDiedError
+from bench.measure.crew import Unwritten, WorkerDiedError
 from bench.measure.plan import make_plan
 from bench.measure.run import measure, process_count, unsent
 from bench.measure.servers import Servers
@@ -147,3 +148,25 @@ def test_auto_follows_the_load_and_keeps_exact_limits_in_one_place(
     assert count(engine={"processes": 3}) == 3
     assert count(engine={"processes": 3}, load={"kind": "closed", "concurrency": 2}) == 2
     assert Engine().processes == "auto"
+
+
+def test_a_worker_starts_nothing_while_too_much_is_unwritten() -> None:
+    async def go() -> list[str]:
+        said: list[str] = []
+        unwritten = Unwritten()
+        await unwritten.room(1)
+        unwritten.add()
+        unwritten.add()
+
+        async def start() -> None:
+            await unwritten.room(2)
+            said.append("started")
+
+        starting = asyncio.ensure_future(start())
+        await asyncio.sleep(0)
+        said.append("waiting")
+        unwritten.remove()
+        await starting
+        return said
+
+    assert asyncio.run(go()) == ["waiting", "started"]

@@ -84,12 +84,13 @@ def check_complete(path: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def test_five_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    random = Random(20261122)
+@pytest.mark.parametrize(("processes", "times"), [(1, 3), (2, 2)])
+def test_kills_lose_nothing_that_was_finished(tmp_path: Path, processes: int, times: int) -> None:
+    random = Random(20261122 + processes)
     log = tmp_path / "truth.log"
-    process = start(arguments(tmp_path), tmp_path)
+    process = start(arguments(tmp_path, f"engine.processes={processes}"), tmp_path)
     kept: dict[str, str] = {}
-    for kills, moment in enumerate(sorted(random.sample(range(1, PLANNED - 20), 5)), start=1):
+    for kills, moment in enumerate(sorted(random.sample(range(1, PLANNED - 20), times)), start=1):
         answered = await_lines(log, moment, process)
         servers = children(process.pid)
         process.kill()
@@ -98,8 +99,8 @@ def test_five_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
         path = the_run(tmp_path)
         now = finished_rows(path)
         assert kept.items() <= now.items()
-        # whatever was answered is written down, but for the replies that were just on their way
-        assert len(now) >= answered - kills * CONCURRENCY
+        # whatever was answered is written down, but for the replies that were just on their way to this process
+        assert len(now) >= answered - kills * CONCURRENCY * processes
         kept = now
         process = start(["resume", "latest"], tmp_path)
     servers = await_children(process)
@@ -109,7 +110,7 @@ def test_five_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
     rows = check_complete(path)
     assert kept.items() <= {request_id: row["response_id"] for request_id, row in rows.items()}.items()
     # nothing was asked again but what was in flight at a kill
-    assert len(read_truth(log)) <= PLANNED + 5 * CONCURRENCY
+    assert len(read_truth(log)) <= PLANNED + times * CONCURRENCY * processes
     marks = [row["sent_ns"] for row in rows.values()]
     assert min(marks) > 0
     assert all(row["due_ns"] <= row["sent_ns"] <= row["end_ns"] for row in rows.values())

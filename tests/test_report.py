@@ -34,7 +34,7 @@ def test_a_report_says_what_was_run_what_came_out_and_how_to_repeat_it(tmp_path:
     text = text_of(tmp_path, cells)
     assert text.startswith("# made: 2 cells, 160 requests\n")
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert headings == ["Results", "Failures", "What was run", "How to repeat it", "What the columns mean"]
+    assert headings == ["Results", "Latency", "Failures", "What was run", "How to repeat it", "What the columns mean"]
     for part in (
         "| a/b ",
         "http_429",

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_process import PATIENCE_S
 from measured import Counted, open_record
 from setups import experiment, rows_file
 from test_dispatch import ScriptedSender
@@ -187,3 +190,33 @@ def test_a_bug_crashes_and_finished_rows_survive(plan: Plan, tmp_path: Path, mon
     assert progress.done_before >= 6
     finish(again, plan, stop)
     assert outcomes(path) == {"ok": 20}
+
+
+BROKEN_PARENT = """
+import sys
+from pathlib import Path
+from measured import run_measured
+from setups import experiment
+from bench.record import Record
+
+def broken(*_, **__):
+    raise ValueError("a bug")
+
+Record.append_packed = broken
+run_measured([experiment(Path("rows.jsonl"), engine={"processes": 2})], Path("results"))
+"""
+
+
+@pytest.mark.slow
+def test_a_bug_beside_several_workers_ends_the_run_too(tmp_path: Path) -> None:
+    """It must not leave the parent waiting for workers that have nothing more to say."""
+    rows_file(tmp_path, 20)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", BROKEN_PARENT], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert err.splitlines()[-1] == "ValueError: a bug"

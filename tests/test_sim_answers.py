@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from pathlib import Path
@@ -16,11 +17,13 @@ from sim_thread import answers, models
 
 from bench.providers.sim import ModelKnobs, SimKnobs
 from bench.sim.answers import Answers, Row, is_right, load_answers, solve_needle
+from bench.sim.api import Service
 from bench.sim.compose import Prompt, Spoken, compose
 from bench.sim.prose import reasoning_prose
 from bench.sim.service import knobs_of
 from bench.sim.shapes import instance
 from bench.sim.tokens import count_tokens, tokenize
+from bench.sim.truth import TruthLog
 
 PLAIN = "Qwen/Qwen2.5-7B-Instruct"
 ROWS = 4_000
@@ -221,3 +224,15 @@ def test_recursive_schemas_end() -> None:
         "required": ["name"],
     }
     jsonschema.validate(instance(tree, Random(0)), tree)
+
+
+def test_two_simulators_of_one_seed_never_give_the_same_id() -> None:
+    def ids() -> set[str]:
+        loop = asyncio.new_event_loop()
+        try:
+            service = Service(SimKnobs(seed=7), models(), answers(), TruthLog(None), loop)
+            return {service._new_id()[0][12:] for _ in range(200)}
+        finally:
+            loop.close()
+
+    assert len(ids() | ids()) == 400

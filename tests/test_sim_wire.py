@@ -34,6 +34,10 @@ def post(body: dict[str, Any], head: str = "") -> bytes:
     )
 
 
+#: with the line end before it: a header may end in 0 as well
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
 def exchange(port: int, request: bytes, until: bytes | None = None) -> tuple[bytes, list[bytes], bool]:
     """All bytes, the separate reads, and whether the connection was reset. Reads to the end, or to ``until``."""
     reads: list[bytes] = []
@@ -85,7 +89,7 @@ def truth(log: Path) -> dict[str, Any]:
 
 
 def test_the_shape_of_a_plain_stream(threads: SimThread) -> None:
-    raw, _, _ = exchange(threads.serve(SimKnobs(speed=0)), post({"stream": True}), until=b"0\r\n\r\n")
+    raw, _, _ = exchange(threads.serve(SimKnobs(speed=0)), post({"stream": True}), until=LAST_CHUNK)
     assert raw.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
     body, ended = unchunked(raw)
     assert ended
@@ -104,8 +108,8 @@ def test_the_shape_of_a_plain_stream(threads: SimThread) -> None:
 )
 def test_framing_changes_bytes_and_not_words(threads: SimThread, framing: Framing) -> None:
     request = post({"stream": True, "temperature": 0})
-    plain, _ = unchunked(exchange(threads.serve(SimKnobs(speed=0)), request, until=b"0\r\n\r\n")[0])
-    raw, reads, _ = exchange(threads.serve(SimKnobs(speed=0, framing=framing)), request, until=b"0\r\n\r\n")
+    plain, _ = unchunked(exchange(threads.serve(SimKnobs(speed=0)), request, until=LAST_CHUNK)[0])
+    raw, reads, _ = exchange(threads.serve(SimKnobs(speed=0, framing=framing)), request, until=LAST_CHUNK)
     body, ended = unchunked(raw)
     assert ended
     assert text_of(payloads(body)) == text_of(payloads(plain)) != ""
@@ -121,7 +125,7 @@ def test_where_usage_is_reported(threads: SimThread) -> None:
     port = threads.serve(SimKnobs(speed=0, models=styles))
     seen = {}
     for name in styles:
-        raw, _, _ = exchange(port, post({"model": name, "stream": True}), until=b"0\r\n\r\n")
+        raw, _, _ = exchange(port, post({"model": name, "stream": True}), until=LAST_CHUNK)
         seen[name] = payloads(unchunked(raw)[0])
     assert all("usage" in event for event in seen["a/every_chunk"])
     assert not any("usage" in event for event in seen["a/none"])
@@ -134,12 +138,12 @@ def test_where_usage_is_reported(threads: SimThread) -> None:
 def test_roles_chunk_sizes_and_broken_tool_deltas(threads: SimThread) -> None:
     knobs = ModelKnobs(role_repeat=False, tokens_per_chunk=3, tool_delta=ToolDelta.glm_broken)
     port = threads.serve(SimKnobs(speed=0, models={"*": knobs}))
-    events = payloads(unchunked(exchange(port, post({"stream": True}), until=b"0\r\n\r\n")[0])[0])
+    events = payloads(unchunked(exchange(port, post({"stream": True}), until=LAST_CHUNK)[0])[0])
     assert [("role" in e["choices"][0]["delta"]) for e in events] == [True] + [False] * (len(events) - 1)
     counts = [e["usage"]["completion_tokens"] for e in events]
     steps = {b - a for a, b in pairwise(counts[:-1])}
     assert {1, 2, 3} == steps
-    raw, _, _ = exchange(port, post({"stream": True, "tools": [TOOL]}), until=b"0\r\n\r\n")
+    raw, _, _ = exchange(port, post({"stream": True, "tools": [TOOL]}), until=LAST_CHUNK)
     deltas = [e["choices"][0]["delta"]["tool_calls"][0] for e in payloads(unchunked(raw)[0])[1:-1]]
     assert deltas[0]["function"] == {"name": "look_up", "arguments": ""}
     assert deltas[1] == {"index": 0, "id": None, "type": None, "function": {"name": "", "arguments": "look_up\n"}}
@@ -248,7 +252,7 @@ def test_endings_that_lack_something(threads: SimThread, tmp_path: Path) -> None
     bodies = {}
     for fault in ("no_done", "no_finish", "error_in_stream", "malformed", "empty"):
         port, log = faulty(threads, tmp_path, **{fault: 1.0})
-        body, ended = unchunked(exchange(port, post({"stream": True}), until=b"0\r\n\r\n")[0])
+        body, ended = unchunked(exchange(port, post({"stream": True}), until=LAST_CHUNK)[0])
         assert ended
         assert truth(log)["fault"] == fault
         bodies[fault] = body
@@ -266,7 +270,7 @@ def test_endings_that_lack_something(threads: SimThread, tmp_path: Path) -> None
 
 def test_both_shapes_of_an_error_within_a_stream_occur(threads: SimThread, tmp_path: Path) -> None:
     port, _ = faulty(threads, tmp_path, error_in_stream=1.0)
-    bodies = [exchange(port, post({"stream": True}), until=b"0\r\n\r\n")[0] for _ in range(12)]
+    bodies = [exchange(port, post({"stream": True}), until=LAST_CHUNK)[0] for _ in range(12)]
     shapes = {"error" in payloads(unchunked(raw)[0])[-1] for raw in bodies}
     assert shapes == {True, False}
 
@@ -290,8 +294,8 @@ def test_slow_headers_hold_back_the_head(threads: SimThread, tmp_path: Path) -> 
     port, _ = faulty(threads, tmp_path, slow_headers=1.0, slow_headers_s=0.2)
     for stream in (True, False):
         with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-            client.sendall(post({"stream": stream}))
             sent = time.monotonic()
+            client.sendall(post({"stream": stream}))
             client.recv(1)
             assert time.monotonic() - sent >= 0.199
 
@@ -325,7 +329,7 @@ def test_same_seed_and_same_bodies_give_the_same_bytes(threads: SimThread) -> No
     runs = []
     for seed in (1, 1, 2):
         port = threads.serve(SimKnobs(speed=0, seed=seed, models={"*": ModelKnobs(tokens_per_chunk=2)}))
-        runs.append([masked(exchange(port, ask, until=b"0\r\n\r\n")[0]) for ask in asks])
+        runs.append([masked(exchange(port, ask, until=LAST_CHUNK)[0]) for ask in asks])
     assert runs[0] == runs[1]
     assert all(a != b for a, b in zip(runs[0], runs[2], strict=True))
     assert runs[0][0] != runs[0][1]
@@ -335,7 +339,7 @@ def test_the_truth_log_holds_what_was_sent_and_when(threads: SimThread, tmp_path
     log = tmp_path / "truth.jsonl"
     port = threads.serve(SimKnobs(speed=200, truth_log=str(log)))
     before = time.monotonic_ns()
-    raw, _, _ = exchange(port, post({"model": "Qwen/Qwen3-8B", "stream": True, "n": 2}), until=b"0\r\n\r\n")
+    raw, _, _ = exchange(port, post({"model": "Qwen/Qwen3-8B", "stream": True, "n": 2}), until=LAST_CHUNK)
     after = time.monotonic_ns()
     row, events = truth(log), payloads(unchunked(raw)[0])
     assert row["id"] == events[0]["id"]

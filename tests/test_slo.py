@@ -219,7 +219,7 @@ def test_terms_without_a_percentile_are_judged_together_by_their_share() -> None
     verdict = judge_slo(slo, rows, target=0.95)
     assert [term.term for term in verdict.terms] == [
         "ttft_ms_p99 <= 5",
-        "share of requests with ttft_ms <= 5 and e2e_ms <= 5 >= 0.95",
+        "95% of requests with ttft_ms <= 5 and e2e_ms <= 5",
     ]
     assert verdict.standing is Standing.MET
     assert verdict.goodput.good == 990

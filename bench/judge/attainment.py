@@ -175,7 +175,7 @@ def _judge_failures(term: Term, tried: pd.DataFrame) -> TermVerdict:
 
 def _judge_share(slo: Slo, tried: pd.DataFrame, target: float) -> TermVerdict:
     good, n = int(meets(slo, tried).sum()), len(tried)
-    estimate, name = clopper_pearson(good, n), f"share of requests with {slo} >= {target:g}"
+    estimate, name = clopper_pearson(good, n), f"{100 * target:g}% of requests with {slo}"
     if n == 0:
         return _undecided(name, estimate, 0, 0, "nothing was sent")
     return _decided(Term("share", None, ">=", target), name, estimate, n - good, n)

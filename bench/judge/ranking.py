@@ -37,7 +37,9 @@ def verdict(run: RunRows, why_invalid: str | None = None) -> list[str]:
             sentences.append(f"{name}: {sentence}" if len(groups) > 1 and name else sentence)
     if why_invalid is not None:
         return [*sentences, f"Speed: withheld, because the measurement is invalid ({why_invalid})."]
-    speed = fastest(run, run.cells)
+    # of unequal loads the lightest is the fastest, which says nothing of the servers
+    loads = {str(cell.config.get("load")) for cell in run.cells}
+    speed = fastest(run, run.cells) if len(loads) == 1 else None
     return [*sentences, speed] if speed else sentences
 
 

@@ -1,9 +1,9 @@
 """Several worker processes under one record: each has its shard, this process keeps the journal and the display.
 
 Workers are forked before any event loop runs, so they share the plan without copying it. Parent and worker talk over a
-socket pair in frames ``length, kind, payload``: down go ``stage`` (which, and when its clock starts), ``stop`` and
-``hurry``; up come ``ready``, ``exchange`` (packed for the journal), ``note``, ``held`` and ``done`` (with the worker's
-vitals). A worker whose parent is gone ends at once: its socket closes.
+socket pair in frames ``length, kind, payload``: down go ``stage`` (which, and when its clock starts), ``written`` (one
+exchange is in the journal), ``stop`` and ``hurry``; up come ``ready``, ``exchange`` (packed for the journal), ``note``,
+``held`` and ``done`` (with the worker's vitals). A worker whose parent is gone ends at once: its socket closes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bench.progress import Figures, Progress, figures
 from bench.record import Record, pack, settled
 
 _HEAD = struct.Struct("<IB")
-READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY = range(8)
+READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY, WRITTEN = range(9)
 
 #: a stage's clock starts so long after it was called, so that every worker has heard of it by then
 START_MARGIN_NS = 20_000_000
@@ -79,6 +79,33 @@ class Link:
             await self._writer.drain()
             self._writer.close()
             await self._writer.wait_closed()
+
+
+class Unwritten:
+    """Exchanges that a worker has finished and the parent has not yet written to the journal.
+
+    A worker with as many of them as it may have requests in flight starts no further one: what a crash can lose stays
+    bounded, and a parent that cannot keep up shows as late sends instead of being hidden.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._fewer = asyncio.Event()
+
+    def add(self) -> None:
+        """One more was finished."""
+        self._count += 1
+
+    def remove(self) -> None:
+        """One was written."""
+        self._count -= 1
+        self._fewer.set()
+
+    async def room(self, most: int) -> None:
+        """Until fewer than ``most`` are unwritten."""
+        while self._count >= most:
+            self._fewer.clear()
+            await self._fewer.wait()
 
 
 @dataclass(frozen=True)
@@ -128,9 +155,10 @@ def _work_and_exit(plan: Plan, servers: Servers, shard: Shard, end: socket.socke
 
 async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket) -> None:
     link = await Link.over(end)
-    stop = Stop()
+    stop, unwritten = Stop(), Unwritten()
 
     def sink(exchange: Exchange) -> None:
+        unwritten.add()
         link.send(EXCHANGE, _encode((settled(exchange), *astuple(figures(exchange)), pack(exchange))))
 
     async with AsyncExitStack() as stack:
@@ -138,7 +166,7 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
         await warm(senders, plan, shard)
         link.send(READY)
         commands: asyncio.Queue[Any] = asyncio.Queue()
-        listening = asyncio.ensure_future(_listen(link, stop, commands))
+        listening = asyncio.ensure_future(_listen(link, stop, unwritten, commands))
         stack.callback(listening.cancel)
         worker: Worker | None = None
         while (command := await commands.get()) is not None:
@@ -153,6 +181,7 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
                 note=lambda text: link.send(NOTE, text.encode()),
                 throttled=lambda by: link.send(HELD, (by or "").encode()),
                 clock=time.monotonic_ns,
+                room=unwritten.room,
             )
             stage = plan.stage(index, Probe(*probe) if probe else None)
             vitals = await worker.run_stage(stage, start_ns)
@@ -160,7 +189,7 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
     await link.close()
 
 
-async def _listen(link: Link, stop: Stop, commands: asyncio.Queue[Any]) -> None:
+async def _listen(link: Link, stop: Stop, unwritten: Unwritten, commands: asyncio.Queue[Any]) -> None:
     async for kind, payload in link.messages():
         if kind == STAGE:
             commands.put_nowait(_decode(payload))
@@ -168,6 +197,8 @@ async def _listen(link: Link, stop: Stop, commands: asyncio.Queue[Any]) -> None:
             stop.set(payload.decode())
         elif kind == HURRY:
             stop.hurry.set()
+        elif kind == WRITTEN:
+            unwritten.remove()
     if not stop.event.is_set():  # the parent is gone or has nothing more: nobody would record what we do
         stop.set("the run is over")
         stop.hurry.set()
@@ -224,6 +255,8 @@ class _Member:
     async def expect(self, kind: int) -> bytes:
         """The payload of the next ``READY`` or ``DONE``."""
         answer = await self._answers.get()
+        if answer is None:
+            await self._reading  # raises what went wrong here, if it was not the worker
         if answer is None or answer[0] != kind:
             raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early; its error is above")
         return answer[1]
@@ -234,16 +267,18 @@ class _Member:
         await self.link.close()
 
     async def _read(self) -> None:
-        async for kind, payload in self.link.messages():
-            if kind == EXCHANGE:
-                self._take(payload)
-            elif kind == NOTE:
-                self._progress.note(payload.decode())
-            elif kind == HELD:
-                self._progress.throttled(payload.decode() or None)
-            else:
-                self._answers.put_nowait((kind, payload))
-        self._answers.put_nowait(None)
+        try:
+            async for kind, payload in self.link.messages():
+                if kind == EXCHANGE:
+                    self._take(payload)
+                elif kind == NOTE:
+                    self._progress.note(payload.decode())
+                elif kind == HELD:
+                    self._progress.throttled(payload.decode() or None)
+                else:
+                    self._answers.put_nowait((kind, payload))
+        finally:
+            self._answers.put_nowait(None)
 
     def _take(self, payload: bytes) -> None:
         terminal, *shown, packed = _decode(payload)
@@ -252,6 +287,7 @@ class _Member:
         except OSError as error:
             self._stop.disk_full(error)
         else:
+            self.link.send(WRITTEN)
             self._course.saw(packed)
             self._progress.finished(Figures(*shown))
 

@@ -59,6 +59,7 @@ class Run:
         sink: takes each finished exchange at once.
         stop: set once nothing more is to be sent.
         start_ns: when the stage's clock started; due times count from it.
+        room: waits while too many finished exchanges are not yet in the record.
         bug: what an exchange raised that no failure of the world explains; it stops the run, which then raises it.
     """
 
@@ -71,6 +72,7 @@ class Run:
     random: Random
     clock: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    room: Callable[[], Awaitable[None]] | None = None
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     bug: BaseException | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,6 +112,8 @@ async def run_lane(lane: Lane, run: Run) -> None:
         if isinstance(admitted, Failure):
             run.sink(not_sent(request, run, admitted))
             continue
+        if run.room is not None:
+            await run.room()
         run.watch(asyncio.ensure_future(_exchange(lane, run, request, *admitted)))
         # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
         await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from random import Random
@@ -22,6 +22,8 @@ from bench.measure.vitals import Vitals, Watch
 
 #: how long requests in flight may go on after a run was asked to stop
 GRACE_S = 5.0
+#: finished exchanges that a worker process may hold before they are written, where the load sets no bound
+MOST_UNWRITTEN = 256
 
 
 class Worker:
@@ -33,6 +35,8 @@ class Worker:
         sink: takes each finished exchange at once.
         note: shows a person a line.
         throttled: told now and then what holds the shard back.
+        room: waits until fewer than so many finished exchanges are not yet in the record; ``None`` where each is
+            recorded at once.
     """
 
     def __init__(
@@ -47,9 +51,11 @@ class Worker:
         note: Callable[[str], None],
         throttled: Callable[[str | None], None],
         clock: Callable[[], int],
+        room: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._plan, self._shard, self._senders, self._done = plan, shard, senders, done
         self._stop, self._sink, self._note, self._throttled, self._clock = stop, sink, note, throttled, clock
+        self._room = room
         self._ledger = BudgetLedger(budget_share(plan.experiment.budget, shard), clock=clock)
         self._limits: dict[str, AccountLimits] = {}
         self._lag = LagMeter(clock)

@@ -16,8 +16,11 @@ from bench.judge.rows import RunRows, read_run
 from bench.judge.validity import keep_validity
 from bench.record import find_run
 from bench.show.markdown import code_block, escaped, table
+from bench.show.objectives import slo_section
+from bench.show.percentiles import latency_section
 from bench.show.search import trace
 from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
+from bench.show.sweeps import sweep_section
 from bench.show.table import Column, Detail, Layout, columns, validity_lines
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ PERCENTILES = (
     "Times are from marks on one monotonic clock. Percentiles are nearest ranks of served requests with the 95% "
     "order-statistic interval in brackets, and are withheld where that interval does not exist."
 )
-_FULL = Layout(Detail.FULL, swept_columns=True, label_width=60)
+#: what has a section of its own is left out of the first table
+_PLAIN = Layout(Detail.PLAIN, True, 60, frozenset({"goodput", "attainment"}))
 _SAMPLING = ("temperature", "top_p", "max_tokens", "n", "stream", "enable_thinking")
 _LOAD = ("load.kind", "load.concurrency", "load.rate", "repeats")
 _ASKED_FIRST = ("model.name", "provider.name", "provider.base_url", *_LOAD, *(f"sampling.{key}" for key in _SAMPLING))
@@ -38,7 +42,6 @@ DEFINED_BY = {
     "accuracy": "accuracy",
     "ttft": "ttft_ms",
     "e2e": "e2e_ms",
-    "failed_e2e": "e2e_p95_all_ms",
     "tokens": "output_tok_per_s",
     "throughput": "throughput_tok_per_s",
     "cost": "cost",
@@ -150,6 +153,9 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = ()) -
         "\n\n".join(f"**{escaped(sentence, 1000)}**" for sentence in summary.verdict),
         _results(summary),
         "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
+        slo_section(run, summary),
+        sweep_section(run, summary),
+        latency_section(summary),
         _failed(summary),
         *trace(header),
         *_plots(drawn),
@@ -175,7 +181,7 @@ def _results(summary: SummaryTable) -> str:
 
 
 def _shown(summary: SummaryTable) -> list[Column]:
-    return columns(summary, _FULL)
+    return columns(summary, _PLAIN)
 
 
 def _failed(summary: SummaryTable) -> str:

@@ -14,6 +14,7 @@ from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
 from bench.judge.validity import RunValidity, judge_validity
+from bench.show.objectives import slo_note
 from bench.show.search import claims
 from bench.show.table import render_terminal
 
@@ -113,7 +114,15 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
     """Plain sentences on what is missing, withheld or needs care."""
     if frame.empty or run.requests.empty:
         return ["Nothing was recorded: there is no request to summarise."]
-    found = [_state(run), _failed(run), _late(run), *_quality(run, frame), *_latency(run, frame), *_amounts(run, frame)]
+    found = [
+        slo_note(frame),
+        _state(run),
+        _failed(run),
+        _late(run),
+        *_quality(run, frame),
+        *_latency(run, frame),
+        *_amounts(run, frame),
+    ]
     return [note for note in found if note]
 
 

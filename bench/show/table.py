@@ -50,7 +50,7 @@ class Layout:
     without: frozenset[str] = frozenset()
 
 
-_COUNTS = frozenset({"truncated", "unparsed"})
+_COUNTS = frozenset({"truncated", "unparsed", "goodput"})
 _LAYOUTS = (
     Layout(Detail.FULL, True, MAX_LABEL),
     Layout(Detail.FULL, False, 40),
@@ -63,7 +63,7 @@ _LAYOUTS = (
     Layout(Detail.NARROW, False, 26, _COUNTS | {"throughput"}),
     Layout(Detail.NARROW, False, 18, _COUNTS | {"throughput"}),
     Layout(Detail.NARROW, False, 18, _COUNTS | {"throughput", "cost", "n"}),
-    Layout(Detail.NARROW, False, 14, _COUNTS | {"throughput", "cost", "n", "tokens", "ttft"}),
+    Layout(Detail.NARROW, False, 14, _COUNTS | {"throughput", "cost", "n", "tokens", "ttft", "attainment"}),
 )
 
 
@@ -195,13 +195,15 @@ def _figures(table: SummaryTable, detail: Detail) -> list[Column]:
         header = f"E2E{due} p95\nincl. failures"
         found.append(_times(rows, f"{prefix}e2e_p95_all_ms", header, "failed_e2e", interval=False))
     found += [
-        Column("tokens", "tok/s", [_number(row["output_tok_per_s_p50"]) for row in rows]),
-        Column("throughput", "cell\ntok/s", [_number(row["throughput_tok_per_s"]) for row in rows]),
+        Column("tokens", "tok/s", [number(row["output_tok_per_s_p50"]) for row in rows]),
+        Column("throughput", "cell\ntok/s", [number(row["throughput_tok_per_s"]) for row in rows]),
+        Column("goodput", "goodput\nreq/s", [number(row["goodput_req_per_s"]) for row in rows]),
+        Column("attainment", "in SLO\n[95%]", [_share(row, "attainment", 0 if narrow else 1) for row in rows]),
         _cost(rows),
         Column("failures", "failed", [_failed(row, narrow) for row in rows]),
     ]
     for key in ("truncated", "unparsed"):
-        texts = [_number(row[key]) for row in rows]
+        texts = [number(row[key]) for row in rows]
         if set(texts) - {NONE, "0"}:
             found.append(Column(key, key, texts))
     return found
@@ -239,11 +241,11 @@ def _missing(value: float | None) -> bool:
 def _in_unit(rows: Sequence[Row], *names: str) -> tuple[Callable[[float | None], str], str]:
     """How the milliseconds of one column are written, so that its numbers compare at a glance."""
     if any(row[name] is not None and 10_000 <= row[name] < math.inf for row in rows for name in names):
-        return (lambda value: _number(value, 1 / 1000)), "s"
-    return _number, "ms"
+        return (lambda value: number(value, 1 / 1000)), "s"
+    return number, "ms"
 
 
-def _number(value: float | None, factor: float = 1.0) -> str:
+def number(value: float | None, factor: float = 1.0) -> str:
     """Three significant digits, thousands apart; ``inf`` for a percentile that falls on a failure."""
     if value is None or math.isnan(value):
         return NONE

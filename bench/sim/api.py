@@ -46,7 +46,7 @@ class Service:
     ) -> None:
         self._knobs, self._answers, self._truth, self._loop = knobs, answers, truth, loop
         self._door = Door(knobs, models)
-        self._ids = Random(knobs.seed)
+        self._ids = Random()  # ids identify: two simulators of one seed must not give the same one
         self._in_flight: Counter[str] = Counter()
         self._seen: OrderedDict[int, int] = OrderedDict()
 
