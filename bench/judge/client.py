@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NS_PER_S = 1e9
+from bench.judge.metrics.requests import NS_PER_S
 
 
 @dataclass(frozen=True)

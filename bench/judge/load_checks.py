@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.judge.client import NS_PER_S
-from bench.judge.intervals import nearest_rank
+from bench.judge.client_checks import relief
+from bench.judge.intervals import quantile
+from bench.judge.metrics.requests import NS_PER_MS, NS_PER_S, given_up
 from bench.judge.steady import LITTLE_LIMIT, TREND_LIMIT, backlog_trend, check_little, compare_halves, mser5
 from bench.judge.watched import MANY, Finding, Standing, Watched, milliseconds
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 #: achieved rate over offered rate below which an open load was not served as offered
 RATE_LIMIT = 0.95
 #: share of arrivals held back that is worth a warning
 HELD_SHARE = 0.01
+#: a start differs from the rest where its ranks do by so many standard deviations; MSER-5 has picked its length
+START_Z = 3.0
+#: an open load that lasted less than so many latencies says nothing about whether the server keeps up
+SHORT_LATENCIES = 5.0
 #: a window says nothing about a queue when it is shorter than this many latencies
 WINDOW_LATENCIES = 20.0
 #: ... or, over the root of the requests in flight, than this many: then its two edges alone differ by the limit
@@ -45,11 +51,13 @@ def check_arrivals(seen: Watched) -> Iterator[Finding]:
     seen.figures.update({"dropped": float(len(unsent)), "held_back": float(held)})
     if len(unsent):
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in unsent["error_kind"].value_counts().items())
+        own = bool(given_up(unsent).any()) and not seen.restraints
+        cure = relief(seen) if own else f"raise {_all(seen) or 'the budget'}, or lower the rate"
         text = (
             f"{len(unsent):,} of {len(rows):,} requests that came due were never sent ({kinds}), so the server met "
-            "less than the load says: raise the budget, or plan fewer requests"
+            f"less than the load says: {cure}"
         )
-        yield Finding("dropped", Standing.WARNED, text, len(unsent) / len(rows))
+        yield Finding("dropped", Standing.INVALID if own else Standing.WARNED, text, len(unsent) / len(rows))
     if held > HELD_SHARE * len(seen.sent):
         text = (
             f"{held:,} of {len(seen.sent):,} requests were sent more than {milliseconds(seen.limit_ms)} after they "
@@ -60,27 +68,43 @@ def check_arrivals(seen: Watched) -> Iterator[Finding]:
 
 
 def check_rate(seen: Watched) -> Iterator[Finding]:
-    """Whether requests ended as fast as they came due, by their middle 90% so that no straggler decides it."""
-    import numpy as np
+    """Whether requests ended as fast as they came due, or ever later.
 
-    n = len(seen.sent)
-    if n < MANY:
+    The latency of the last fifth less that of the first, both medians, is what the ends fell behind while the due
+    times went from the one to the other; it counts where their 95% intervals lie apart.
+    """
+    early, late = _fifths(seen, "due_ns")
+    if len(early) < MANY // 5:
         return
-    low, high = nearest_rank(n, 0.05) - 1, nearest_rank(n, 0.95) - 1
-    due, end = (np.sort(seen.sent[name].to_numpy(dtype=np.float64)) for name in ("due_ns", "end_ns"))
-    due_s, end_s = ((marks[high] - marks[low]) / NS_PER_S for marks in (due, end))
-    if min(due_s, end_s) <= 0:
+    before, after = (quantile(_sorted(part["due_e2e_ms"]), 0.5) for part in (early, late))
+    span_ms = float(late["due_ns"].median() - early["due_ns"].median()) / NS_PER_MS
+    if before.value is None or after.value is None or span_ms <= SHORT_LATENCIES * before.value:
+        yield Finding("short", Standing.VALID, f"too short to tell whether the server keeps up: {_long_enough(seen)}")
         return
-    offered, achieved = float((high - low) / due_s), float((high - low) / end_s)
-    seen.figures.update({"offered_per_s": offered, "achieved_per_s": achieved})
-    if achieved < RATE_LIMIT * offered:
-        why = f"{_all(seen)} or the server held it back" if seen.restraints else "the server was saturated"
+    offered = NS_PER_S * (len(seen.sent) - 1) / float(seen.sent["due_ns"].max() - seen.sent["due_ns"].min())
+    behind_ms = max(0.0, after.value - before.value)
+    share = span_ms / (span_ms + behind_ms)
+    seen.figures.update({"offered_per_s": offered, "achieved_per_s": offered * share})
+    apart = after.low is not None and before.high is not None and after.low > before.high
+    if share < RATE_LIMIT and apart:
+        why = f"{_all(seen)} or the server held them back" if seen.restraints else "the server was saturated"
         text = (
-            f"requests came due at {offered:.3g}/s and ended at {achieved:.3g}/s ({achieved / offered:.0%}, limit "
+            f"requests came due at {offered:.3g}/s and ended at {offered * share:.3g}/s ({share:.0%}, limit "
             f"{RATE_LIMIT:.0%}): {why}, and latencies grow with the length of the run; lower the rate, or let "
             "load=search find the highest one that holds"
         )
-        yield Finding("rate", Standing.WARNED, text, offered / achieved)
+        yield Finding("rate", Standing.WARNED, text, 1 / share)
+
+
+def _fifths(seen: Watched, start: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first and the last fifth of the requests by a mark."""
+    ordered = seen.sent.sort_values(start)
+    return ordered.iloc[: len(ordered) // 5], ordered.iloc[-(len(ordered) // 5 or 1) :]
+
+
+def _long_enough(seen: Watched) -> str:
+    e2e = float(seen.served["e2e_ms"].median()) if len(seen.served) else 0.0
+    return f"let it last {SHORT_LATENCIES * e2e / 800:.0f} s or more ({SHORT_LATENCIES:g} latencies and its edges)"
 
 
 def check_backlog(seen: Watched) -> Iterator[Finding]:
@@ -118,17 +142,19 @@ def check_littles_law(seen: Watched) -> Iterator[Finding]:
 def _window(seen: Watched, start: str) -> tuple[float, float] | None:
     """The measured part of a cell without the filling at its start; ``None`` when it is too short for its latencies.
 
-    A latency counts in proportion to itself, as one that is met in flight: a few long ones make a window short.
+    Those are the ones of the first fifth, so that a queue that grows does not make its own window too short. A latency
+    counts in proportion to itself, as one that is met in flight.
     """
-    begun = seen.sent[start]
-    lasted = seen.sent["end_ns"] - begun
-    total, span = float(lasted.sum()), float(begun.max() - begun.min())
-    if total <= 0 or span <= 0:
+    early, _ = _fifths(seen, start)
+    lasted = early["end_ns"] - early[start]
+    first, last = float(seen.sent[start].min()), float(seen.sent[start].max())
+    if lasted.sum() <= 0 or last <= first:
         return None
-    typical = float((lasted**2).sum()) / total
-    low = float(begun.min()) + min(2 * typical, span / 4)
-    needed = max(WINDOW_LATENCIES, EDGE_LATENCIES / math.sqrt(total / span)) * typical
-    return (low, float(begun.max())) if float(begun.max()) - low >= needed else None
+    typical = float((lasted**2).sum() / lasted.sum())
+    in_flight = float((seen.sent["end_ns"] - seen.sent[start]).sum()) / (last - first)
+    low = first + min(2 * typical, (last - first) / 4)
+    needed = max(WINDOW_LATENCIES, EDGE_LATENCIES / math.sqrt(in_flight)) * typical
+    return (low, last) if last - low >= needed else None
 
 
 def check_steady(seen: Watched) -> Iterator[Finding]:
@@ -150,14 +176,8 @@ def check_steady(seen: Watched) -> Iterator[Finding]:
 
 def _check_start(seen: Watched, series: NDArray[np.float64], cut: int) -> Iterator[Finding]:
     """A start that differs from the rest as a whole, not by one straggler, and moves the mean."""
-    import numpy as np
-
-    start, rest = series[:cut], series[cut:]
-    if min(rest.mean(), np.median(rest)) <= 0:
-        return
-    shift = float(series.mean() / rest.mean()) - 1
-    differs = abs(float(np.median(start) / np.median(rest)) - 1) > 4 * TREND_LIMIT
-    if abs(shift) > TREND_LIMIT and differs:
+    shift = float(series.mean() / series[cut:].mean()) - 1
+    if abs(shift) > TREND_LIMIT and abs(_rank_sum_z(series, cut)) > START_Z:
         warmup = int(seen.cell.param("load.warmup") or 0) + cut
         text = (
             f"the first {cut:,} requests are a warm-up that moves the mean latency by {shift:+.0%} (limit "
@@ -166,5 +186,25 @@ def _check_start(seen: Watched, series: NDArray[np.float64], cut: int) -> Iterat
         yield Finding("steady", Standing.WARNED, text, abs(shift) / TREND_LIMIT)
 
 
+def _rank_sum_z(series: NDArray[np.float64], cut: int) -> float:
+    """How far the ranks of the first ``cut`` values lie from those of the rest, in standard deviations of chance.
+
+    The rank-sum statistic (Wilcoxon 1945, Biometrics Bulletin 1:80) with its normal approximation; ties take the order
+    in which they stand.
+    """
+    import numpy as np
+
+    n = series.size
+    ranks = np.empty(n)
+    ranks[np.argsort(series, kind="stable")] = np.arange(1, n + 1)
+    return float((ranks[:cut].sum() - cut * (n + 1) / 2) / math.sqrt(cut * (n - cut) * (n + 1) / 12))
+
+
 def _all(seen: Watched) -> str:
     return " and ".join(seen.restraints)
+
+
+def _sorted(values: pd.Series[Any]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.sort(values.dropna().to_numpy(dtype=np.float64))
