@@ -63,7 +63,7 @@ def open_record(plan: Plan, results: Path) -> Record:
     """A new run folder as ``bench run`` makes it."""
     record = Record.create(results, "made", make_header(plan, ("bench", "run")))
     record.write_cells(plan.cells)
-    record.write_samples({key: one.samples for key, one in plan.samples.items()})
+    record.write_samples({key: one.kept for key, one in plan.samples.items()})
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from bench.config import Experiment, Price, Thinking
@@ -54,7 +55,7 @@ def completion_cap(config: Experiment, row_cap: float | None = None) -> tuple[in
     thinking = (sampling.thinking_budget or ASSUMED_THINKING_TOKENS) if thinks else 0
     cap = sampling.max_tokens or row_cap
     assumed = cap is None or (thinks and sampling.thinking_budget is None)
-    return round(((cap or ASSUMED_ANSWER_TOKENS) + thinking) * sampling.n), assumed
+    return math.ceil(((cap or ASSUMED_ANSWER_TOKENS) + thinking) * sampling.n), assumed
 
 
 def most_of(config: Experiment, sample: Sample) -> tuple[int, float | None]:
