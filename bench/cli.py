@@ -16,6 +16,7 @@ VERBS = {
     "run": ("bench.launch:main", "plan, send, record, score, print the summary, write the report"),
     "resume": ("bench.pipeline:resume", "finish an interrupted run: only what has no outcome yet is sent"),
     "report": ("bench.show.report:main", "write report.md, plots and summary tables of a run again"),
+    "calibrate": ("bench.calibrate:main", "what this machine can measure: streams, rates, and how true its clocks are"),
     "serve": ("bench.sim.serve:main", "the built-in simulator of the SiliconFlow API on a port"),
     "models": ("bench.show.models:main", "the configured models; --check compares them with a server's list"),
     "datasets": ("bench.show.datasets:main", "the configured datasets: rows, licence, hash; or sample rows of one"),
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """What ``bench --help`` prints."""
-    verbs = [f"  {verb:<10}{what}" for verb, (_, what) in VERBS.items()]
+    verbs = [f"  {verb:<11}{what}" for verb, (_, what) in VERBS.items()]
     width = max(len(line) for line, _ in EXAMPLES) + 2
     examples = [f"  {line:<{width}}{what}" for line, what in EXAMPLES]
     return "\n".join(

@@ -56,6 +56,15 @@ class ServerProcess:
                 ) from error
         return self._url
 
+    def cpu_s(self) -> float | None:
+        """Processor time the server has used so far; ``None`` where the system does not tell."""
+        try:
+            with open(f"/proc/{self._process.pid}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """End the process and wait for it."""
         process = self._process
