@@ -164,8 +164,8 @@ def test_damaged_rows_are_named_by_line(text: str, said: str, tmp_path: Path) ->
 def test_a_missing_file_is_named_by_the_key_that_points_to_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"load\.path=nowhere\.csv: there is no such file"):
         make_plan([replay(Path("nowhere.csv"), rows_file(tmp_path), prompts="dataset")])
-    with pytest.raises(ConfigError, match=r"nowhere\.csv: there is no such file"):
-        make_plan([replay(Path("nowhere.csv"))])
+    with pytest.raises(ConfigError, match=r"load\.path=nowhere\.csv: there is no such file"):
+        replay(Path("nowhere.csv"))
     with pytest.raises(ConfigError, match=r"load\.speed=0"):
         replay(Path("nowhere.csv"), speed=0)
 

@@ -74,5 +74,9 @@ class Load:
         return {}
 
     def own_dataset(self, seed: int) -> Mapping[str, Any] | None:
-        """The configuration of the dataset that the load brings instead of the chosen one; most bring none."""
+        """The configuration of the dataset that the load brings instead of the chosen one; most bring none.
+
+        Raises:
+            ConfigError: what it is made from does not exist.
+        """
         return None

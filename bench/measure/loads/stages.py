@@ -118,7 +118,7 @@ def _misfits(load: Load) -> Iterator[str]:
     if not load.is_open or load.is_adaptive or isinstance(load, Stages):
         yield f": load={load.kind} cannot be a stage; a stage is an open load with a schedule of its own"
         return
-    if load.own_dataset(0) is not None:
+    if load.keeps_order:
         yield ".prompts: a stage takes only the times of a trace; say prompts: dataset, or use load=trace alone"
     if load.requests is None and load.duration_s is None and not load.is_finite:
         yield ": it has no end; give it duration_s or requests"

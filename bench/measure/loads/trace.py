@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from bench.files import resolve
 from bench.measure.arrivals import require_positive
 from bench.measure.loads import Load
 from bench.registry import plugin
@@ -89,8 +90,13 @@ class Trace(Load):
         return {"path": read_trace(self.path).content_hash}
 
     def own_dataset(self, seed: int) -> Mapping[str, Any] | None:
-        """Prompts made to the trace's lengths, unless the chosen dataset is to be asked."""
+        """Prompts made to the trace's lengths, unless the chosen dataset is to be asked.
+
+        Raises:
+            ConfigError: there is no such file.
+        """
         if self.prompts is Prompts.dataset:
             return None
+        resolve(self.path, key="load.path")
         name = PurePath(self.path).name.split(".")[0]
         return {"kind": "synthetic", "name": name, "path": self.path, "seed": seed}
