@@ -1,7 +1,7 @@
 """Several worker processes under one record: each has its shard, this process keeps the journal and the display.
 
 Workers are forked before any event loop runs, so they share the plan without copying it. Parent and worker talk over a
-socket pair in frames ``length, kind, payload``: down go ``stage`` (which, and when its clock starts), ``written`` (one
+socket pair: down go ``stage`` (which, when its clock starts, and the probe where a search made it), ``written`` (one
 exchange is in the journal), ``stop`` and ``hurry``; up come ``ready``, ``exchange`` (packed for the journal), ``note``,
 ``held`` and ``done`` (with the worker's vitals). A worker whose parent is gone ends at once: its socket closes.
 """
@@ -13,11 +13,10 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -26,6 +25,7 @@ import msgspec
 
 from bench.domain import Exchange
 from bench.measure.course import Course, following
+from bench.measure.link import Link
 from bench.measure.plan import Plan
 from bench.measure.probes import Probe
 from bench.measure.senders import open_transports, warm
@@ -37,7 +37,6 @@ from bench.measure.worker import Worker
 from bench.progress import Figures, Progress, figures
 from bench.record import Record, pack, settled
 
-_HEAD = struct.Struct("<IB")
 READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY, WRITTEN = range(9)
 
 #: a stage's clock starts so long after it was called, so that every worker has heard of it by then
@@ -49,36 +48,6 @@ _decode = msgspec.msgpack.Decoder().decode
 
 class WorkerDiedError(Exception):
     """A worker process ended before its stage did; what it had finished is in the record."""
-
-
-class Link:
-    """Framed messages over one end of a socket pair."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    @classmethod
-    async def over(cls, end: socket.socket) -> Link:
-        """A link on a connected socket."""
-        return cls(*await asyncio.open_connection(sock=end, limit=2**20))
-
-    def send(self, kind: int, payload: bytes = b"") -> None:
-        """Hand one message to the socket at once; what does not fit waits in memory."""
-        self._writer.write(_HEAD.pack(len(payload), kind) + payload)
-
-    async def messages(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Messages until the other end closes."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                length, kind = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
-                yield kind, await self._reader.readexactly(length)
-
-    async def close(self) -> None:
-        """Flush and close."""
-        with contextlib.suppress(OSError):
-            await self._writer.drain()
-            self._writer.close()
-            await self._writer.wait_closed()
 
 
 class Unwritten:

@@ -41,7 +41,7 @@ def print_plan(ceilings: Sequence[Ceiling], notes: Sequence[str]) -> None:
     if any(one.assumed for one in ceilings):
         print("Ceilings assume 1,024 answer and 4,096 thinking tokens per choice where the sampling sets no cap.")
     if any(one.requests is None for one in ceilings):
-        print("A cell without a number of requests runs for load.duration_s.")
+        print("A cell without a number of requests runs for load.duration_s, or until a search has found its rate.")
     for note in notes:
         print(f"note: {note}")
 
