@@ -176,7 +176,8 @@ def check_steady(seen: Watched) -> Iterator[Finding]:
 
 def _check_start(seen: Watched, series: NDArray[np.float64], cut: int) -> Iterator[Finding]:
     """A start that differs from the rest as a whole, not by one straggler, and moves the mean."""
-    shift = float(series.mean() / series[cut:].mean()) - 1
+    rest = float(series[cut:].mean())
+    shift = float(series.mean()) / rest - 1 if rest > 0 else 0.0
     if abs(shift) > TREND_LIMIT and abs(_rank_sum_z(series, cut)) > START_Z:
         warmup = int(seen.cell.param("load.warmup") or 0) + cut
         text = (
@@ -189,14 +190,12 @@ def _check_start(seen: Watched, series: NDArray[np.float64], cut: int) -> Iterat
 def _rank_sum_z(series: NDArray[np.float64], cut: int) -> float:
     """How far the ranks of the first ``cut`` values lie from those of the rest, in standard deviations of chance.
 
-    The rank-sum statistic (Wilcoxon 1945, Biometrics Bulletin 1:80) with its normal approximation; ties take the order
-    in which they stand.
+    The rank-sum statistic (Wilcoxon 1945, Biometrics Bulletin 1:80) with mid-ranks and its normal approximation.
     """
     import numpy as np
 
-    n = series.size
-    ranks = np.empty(n)
-    ranks[np.argsort(series, kind="stable")] = np.arange(1, n + 1)
+    n, ordered = series.size, np.sort(series)
+    ranks = (ordered.searchsorted(series) + ordered.searchsorted(series, side="right") + 1) / 2
     return float((ranks[:cut].sum() - cut * (n + 1) / 2) / math.sqrt(cut * (n - cut) * (n + 1) / 12))
 
 

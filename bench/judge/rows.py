@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,10 @@ IDENTITY = ("request_id", "cell_id", "sample_id", "repeat", "provider", "model",
 CLIENT_MARKS = ("due_ns", "permit_ns", "sent_ns", "end_ns")
 REPLY_MARKS = ("first_reasoning_ns", "first_answer_ns", "last_token_ns")
 OUTCOME = ("outcome", "error_kind", "error_detail", "attempts")
-CONNECTION = ("connect_ns",)
+WIRE = ("connect_ns", "events")
 AMOUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cached_tokens", "cost")
-REQUEST_COLUMNS = (*IDENTITY, *CLIENT_MARKS, *REPLY_MARKS, *CONNECTION, *OUTCOME, *AMOUNTS, "currency")
-NUMBERS = (*CLIENT_MARKS, *REPLY_MARKS, *CONNECTION, *AMOUNTS, "n", "attempts")
+REQUEST_COLUMNS = (*IDENTITY, *CLIENT_MARKS, *REPLY_MARKS, *WIRE, *OUTCOME, *AMOUNTS, "currency")
+NUMBERS = (*CLIENT_MARKS, *REPLY_MARKS, *WIRE, *AMOUNTS, "n", "attempts")
 STRICT_ZERO = ("unparsed", "refused", "truncated")
 
 
@@ -186,6 +186,16 @@ def read_run(path: Path) -> RunRows:
         for cell in header.get("cells", [])
     ]
     return RunRows(path, header, tuple(sorted(cells, key=lambda cell: cell.index)))
+
+
+def with_slo(run: RunRows, text: str) -> RunRows:
+    """The same rows held against another SLO.
+
+    Raises:
+        ConfigError: the expression cannot be read.
+    """
+    parse_slo(text)
+    return replace(run, cells=tuple(replace(cell, config={**cell.config, "slo": text}) for cell in run.cells))
 
 
 def derive(requests: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.judge.calibrated import Calibrated
 from bench.judge.client import ProcessVitals, read_vitals
 from bench.judge.client_checks import check_amount, check_client
 from bench.judge.load_checks import check_load
@@ -104,7 +105,8 @@ def judge_validity(run: RunRows) -> RunValidity:
     Raises:
         ConfigError: the run's tables are absent or damaged.
     """
-    cells = {one.cell.cell_id: _judged(one) for one in watch_cells(run)}
+    known = Calibrated.of(run)
+    cells = {one.cell.cell_id: _judged(one, known) for one in watch_cells(run)}
     return RunValidity(tuple(_merged(list(cells.values()))), cells)
 
 
@@ -119,11 +121,11 @@ def keep_validity(path: Path, validity: RunValidity) -> None:
         amend_header(path, validity=validity.row())
 
 
-def _judged(seen: Watched) -> CellValidity:
+def _judged(seen: Watched, known: Calibrated) -> CellValidity:
     if seen.sent.empty:
         findings = [Finding("nothing", Standing.WARNED, "no measured request was sent, so there is nothing to judge")]
     else:
-        findings = [*check_client(seen), *check_load(seen), *check_amount(seen)]
+        findings = [*check_client(seen), *known.check(seen), *check_load(seen), *check_amount(seen)]
     findings.sort(key=lambda one: -one.standing.rank)
     return CellValidity(seen.cell.label, tuple(findings), rounded(seen.figures))
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.judge.client import LoopLag, ProcessVitals, loop_lag
-from bench.judge.metrics.requests import NS_PER_MS
+from bench.judge.metrics.requests import NS_PER_MS, NS_PER_S
 from bench.judge.rows import CellInfo
 
 if TYPE_CHECKING:
@@ -107,6 +107,21 @@ class Together:
     def processes(self) -> int:
         """Worker processes."""
         return len({one.shard for one in self.vitals}) or 1
+
+    @cached_property
+    def streams(self) -> int:
+        """Most requests in flight at the same time, warm-up included."""
+        import numpy as np
+
+        out = self.rows[["sent_ns", "end_ns"]].dropna()
+        starts, ends = (np.sort(out[name].to_numpy(dtype=np.float64)) for name in ("sent_ns", "end_ns"))
+        return int((np.arange(1, starts.size + 1) - ends.searchsorted(starts, side="right")).max(initial=0))
+
+    @cached_property
+    def events_per_s(self) -> float:
+        """Events of all streams, on average from the first send to the last end."""
+        span_s = float(self.sent["end_ns"].max() - self.sent["sent_ns"].min()) / NS_PER_S
+        return float(self.sent["events"].sum()) / span_s if span_s > 0 else 0.0
 
     @cached_property
     def after_permit_ms(self) -> NDArray[np.float64]:
