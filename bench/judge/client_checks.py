@@ -115,7 +115,10 @@ def relief(seen: Watched) -> str:
     """What makes a late client timely."""
     busiest = max((one.cpu_share for one in seen.together.vitals), default=1.0)
     if busiest < IDLE:
-        return "another program holds the processor, or a plug-in blocks the event loop; stop it or use a free machine"
+        return (
+            f"free the machine (the client used only {busiest:.0%} of a core, so another program held it or a plug-in "
+            f"blocked the event loop), or raise engine.processes (was {seen.together.processes})"
+        )
     lower = "load.rate" if seen.cell.is_open else "load.concurrency"
     return f"raise engine.processes (was {seen.together.processes}) where processors are free, or lower {lower}"
 
