@@ -75,6 +75,7 @@ class Quantity:
         label: the name that the tool prints.
         definition, differs: one line each; ``differs`` is from our metric of the same name.
         of: values in ms, and weights where the tool weighs them.
+        ours: stem of our nearest metric, the one that ``differs`` speaks of.
     """
 
     stem: str
@@ -82,11 +83,12 @@ class Quantity:
     definition: str
     differs: str
     of: Callable[[ServedCell], tuple[Floats, Floats | None]]
+    ours: str
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A figure per second of a whole cell; fields as in :class:`Quantity`."""
+    """A figure per second of a whole cell; fields as in :class:`Quantity`, ``ours`` the whole name or ``None``."""
 
     name: str
     label: str
@@ -94,6 +96,7 @@ class Rate:
     definition: str
     differs: str
     of: Callable[[ServedCell], float | None]
+    ours: str | None
 
 
 @dataclass(frozen=True)

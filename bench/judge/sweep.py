@@ -37,7 +37,7 @@ class Point:
         req_per_s, tok_per_s: the cell's throughput, as the summary has it.
         goodput_req_per_s: ``None`` without an SLO.
         latencies: ``ttft_p50 ttft_p95 e2e_p50 ...`` in ms over all requests, a failure counted as infinitely slow.
-        served_share: rate of served requests over the rate of arrivals, of open loads; ``None`` when too few to tell.
+        served_share: how many of the arrivals were served as fast as they came, of open loads; ``None`` when too few.
         failed: requests that failed.
     """
 
@@ -152,23 +152,26 @@ def _held(requests: pd.DataFrame) -> float | None:
 
 
 def _served_share(requests: pd.DataFrame) -> float | None:
-    """Rate of served requests, by their ends, over the rate of arrivals, by when they were due.
+    """The share of arrivals that was served, less what the served ones fell behind.
 
-    Each rate is over the stretch of its own middle nine tenths, so that neither the first reply's wait nor the last
-    ones' stragglers pass for a lack of capacity.
+    That is, how many were served times their rate by their ends over their rate by when they were due. Each rate is
+    over the stretch of its own middle nine tenths, so that neither the first reply's wait nor stragglers pass for a
+    lack of capacity.
     """
-    arrived = _central_rate(requests["due_ns"].dropna().to_numpy(dtype="float64"))
-    served = _central_rate(requests.loc[requests["outcome"] == "ok", "end_ns"].dropna().to_numpy(dtype="float64"))
-    if arrived is None:
+    served = requests[requests["outcome"] == "ok"]
+    tried = len(served) + int(never_served(requests).sum())
+    if tried < FEWEST_FOR_SHARE:
         return None
-    return (served or 0.0) / arrived
+    due, end = (_central_rate(served[mark].dropna().to_numpy(dtype="float64")) for mark in ("due_ns", "end_ns"))
+    kept_up = min(1.0, end / due) if due and end else 1.0
+    return len(served) / tried * kept_up
 
 
 def _central_rate(times_ns: NDArray[Any]) -> float | None:
     import numpy as np
 
     n = int(times_ns.size)
-    if n < FEWEST_FOR_SHARE:
+    if n < 2:
         return None
     cut = int(n * _TRIMMED)
     kept = np.sort(times_ns)[cut : n - cut]

@@ -62,6 +62,7 @@ VLLM = Profile(
             "First chunk minus start.",
             f"{_CONNECTION} A role-only or empty chunk is a first chunk there and no event here.",
             lambda cell: (cell.since_start("first_chunk_ns"), None),
+            "ttft",
         ),
         Quantity(
             "tpot",
@@ -69,6 +70,7 @@ VLLM = Profile(
             "(Last chunk - first chunk) / (completion tokens - 1), from two tokens on.",
             "Also for n > 1, over the tokens of all choices; ours is undefined there.",
             lambda cell: (_per_further_token(cell.decode_ms, _tokens(cell)), None),
+            "tpot",
         ),
         Quantity(
             "itl",
@@ -76,6 +78,7 @@ VLLM = Profile(
             "Every pause between consecutive chunks of a request, pooled over requests.",
             "Our `gap_ms`; a chunk of several tokens makes one long pause. For n > 1 theirs runs across the choices.",
             lambda cell: (cell.gaps_ms, None),
+            "gap",
         ),
         Quantity(
             "e2e",
@@ -83,6 +86,7 @@ VLLM = Profile(
             "Last chunk minus start.",
             "Ends at the last chunk; our `e2e_ms` at the end of the body. Null for replies that were not streamed.",
             lambda cell: (cell.since_start("last_chunk_ns"), None),
+            "e2e",
         ),
     ),
     rates=(
@@ -93,6 +97,7 @@ VLLM = Profile(
             "Served requests over the time from the first start to the end of the last request, failed ones included.",
             "None.",
             lambda cell: per_second(len(cell.served), _run_s(cell)),
+            "throughput_req_per_s",
         ),
         Rate(
             "throughput_tok_per_s",
@@ -101,6 +106,7 @@ VLLM = Profile(
             "Completion tokens of served requests over the same time.",
             "None.",
             lambda cell: per_second(_known_sum(_tokens(cell)), _run_s(cell)),
+            "throughput_tok_per_s",
         ),
         Rate(
             "total_tok_per_s",
@@ -109,6 +115,7 @@ VLLM = Profile(
             "Prompt and completion tokens of served requests over the same time.",
             "Counts prompt tokens as throughput; we have no such figure.",
             lambda cell: per_second(_known_sum(_tokens(cell)) + _known_sum(cell.column("prompt_tokens")), _run_s(cell)),
+            None,
         ),
     ),
 )
@@ -126,6 +133,7 @@ GUIDELLM = Profile(
             "First chunk with content minus start.",
             f"{_CONNECTION} A reply without a token counts 0 there and is left out here.",
             lambda cell: (cell.since_start("first_chunk_ns"), None),
+            "ttft",
         ),
         Quantity(
             "ttfa",
@@ -133,6 +141,7 @@ GUIDELLM = Profile(
             "First chunk that is not reasoning minus start.",
             "Our `ttfa_ms`.",
             lambda cell: (cell.since_start("first_answer_ns"), None),
+            "ttfa",
         ),
         Quantity(
             "tpot",
@@ -140,6 +149,7 @@ GUIDELLM = Profile(
             "(Last chunk - start) / completion tokens, each request weighted by its tokens.",
             "Includes the time to first token, so it is longer than our `tpot_ms`; without usage a chunk is a token.",
             lambda cell: (cell.to_content_end_ms / _tokens_or_chunks(cell), _tokens_or_chunks(cell)),
+            "tpot",
         ),
         Quantity(
             "itl",
@@ -150,6 +160,7 @@ GUIDELLM = Profile(
                 _per_further_token(cell.decode_ms, _tokens_or_chunks(cell)),
                 _tokens_or_chunks(cell) - 1,
             ),
+            "tpot",
         ),
         Quantity(
             "e2e",
@@ -157,6 +168,7 @@ GUIDELLM = Profile(
             "End of the stream minus start.",
             f"{_CONNECTION} Otherwise our `e2e_ms`.",
             lambda cell: (cell.since_start("end_ns"), None),
+            "e2e",
         ),
     ),
     rates=(
@@ -167,6 +179,7 @@ GUIDELLM = Profile(
             "Served requests over the time from the first start to the last end.",
             "None.",
             lambda cell: per_second(len(cell.served), _run_s(cell)),
+            "throughput_req_per_s",
         ),
         Rate(
             "throughput_tok_per_s",
@@ -181,6 +194,7 @@ GUIDELLM = Profile(
                     cell.served["last_chunk_ns"].fillna(cell.served["end_ns"]),
                 ),
             ),
+            "throughput_tok_per_s",
         ),
     ),
 )
@@ -202,6 +216,7 @@ AIPERF = Profile(
             "First chunk with content minus start.",
             _CONNECTION,
             lambda cell: (cell.since_start("first_chunk_ns"), None),
+            "ttft",
         ),
         Quantity(
             "ttfa",
@@ -209,6 +224,7 @@ AIPERF = Profile(
             "First chunk that is not reasoning minus start.",
             "Our `ttfa_ms`.",
             lambda cell: (cell.since_start("first_answer_ns"), None),
+            "ttfa",
         ),
         Quantity(
             "itl",
@@ -216,6 +232,7 @@ AIPERF = Profile(
             "(Request latency - TTFT) / (output tokens - 1), one value per request.",
             "Our `tpot_ms`, defined for n > 1 too; not a pause between chunks. Their tokens come from a tokenizer.",
             lambda cell: (_per_further_token(cell.decode_ms, _tokens(cell)), None),
+            "tpot",
         ),
         Quantity(
             "icl",
@@ -223,6 +240,7 @@ AIPERF = Profile(
             "Every pause between consecutive chunks of a request, pooled over requests.",
             "Our `gap_ms`; for n > 1 theirs runs across the choices.",
             lambda cell: (cell.gaps_ms, None),
+            "gap",
         ),
         Quantity(
             "e2e",
@@ -230,6 +248,7 @@ AIPERF = Profile(
             "Last chunk with content minus start.",
             "Ends at the last chunk; our `e2e_ms` at the end of the body.",
             lambda cell: (cell.to_content_end_ms, None),
+            "e2e",
         ),
     ),
     rates=(
@@ -240,6 +259,7 @@ AIPERF = Profile(
             "Served requests over the time from their first start to their last chunk.",
             "Failed requests do not lengthen the time; in ours they do.",
             lambda cell: per_second(len(cell.served), _served_s(cell)),
+            "throughput_req_per_s",
         ),
         Rate(
             "throughput_tok_per_s",
@@ -248,6 +268,7 @@ AIPERF = Profile(
             "Completion tokens of served requests over the same time.",
             "Failed requests do not lengthen the time; in ours they do.",
             lambda cell: per_second(_known_sum(_tokens(cell)), _served_s(cell)),
+            "throughput_tok_per_s",
         ),
     ),
 )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.config import ReportConfig
 from bench.domain import ConfigError
 from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
-from bench.judge.rows import RunRows, read_run
+from bench.judge.rows import RunRows, read_run, with_slo
 from bench.judge.validity import keep_validity
 from bench.record import find_run
-from bench.show.markdown import code_block, escaped, table
+from bench.show.markdown import escaped, table
 from bench.show.objectives import slo_section
 from bench.show.percentiles import latency_section
+from bench.show.provenance import facts, repeat
+from bench.show.reconcile import OURS, check_metrics, reconcile_section, reconcile_text
 from bench.show.search import trace
 from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
 from bench.show.sweeps import sweep_section
@@ -27,15 +29,13 @@ if TYPE_CHECKING:
     from bench.show.plots import Drawn
 
 MAX_FAILURE_ROWS = 50
+_OPTION = re.compile(r"[a-z_.]+=")
 PERCENTILES = (
     "Times are from marks on one monotonic clock. Percentiles are nearest ranks of served requests with the 95% "
     "order-statistic interval in brackets, and are withheld where that interval does not exist."
 )
 #: what has a section of its own is left out of the first table
 _PLAIN = Layout(Detail.PLAIN, True, 60, frozenset({"goodput", "attainment"}))
-_SAMPLING = ("temperature", "top_p", "max_tokens", "n", "stream", "enable_thinking")
-_LOAD = ("load.kind", "load.concurrency", "load.rate", "repeats")
-_ASKED_FIRST = ("model.name", "provider.name", "provider.base_url", *_LOAD, *(f"sampling.{key}" for key in _SAMPLING))
 #: which metric defines a column of the printed table, by the column's key
 DEFINED_BY = {
     "n": "planned",
@@ -52,33 +52,58 @@ DEFINED_BY = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """``bench report RUN...``: write the reports again and print the tables.
+    """``bench report RUN... [metrics=TOOL] [slo=EXPRESSION]``: write the reports again and print the tables.
 
     Raises:
-        ConfigError: no such run, or its folder cannot be written.
+        ConfigError: no such run or option, or a folder cannot be written.
     """
     parser = argparse.ArgumentParser(
         prog="bench report",
         description="Write report.md, plots/ and summary.parquet of runs again, and print their tables side by side.",
+        epilog="metrics=vllm|guidellm|aiperf recomputes the same rows under that tool's definitions, to reconcile "
+        "numbers; slo='ttft_ms_p99 <= 500 and tpot_ms <= 50' holds them against another service level.",
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run folder, 'latest', or an unambiguous part of its name"
+        "words",
+        nargs="+",
+        metavar="RUN | metrics=TOOL | slo=EXPRESSION",
+        help="a run folder, 'latest', or an unambiguous part of its name; and what to do differently",
     )
     parser.add_argument("--results-dir", default="results", help="where runs lie (default: results)")
     options = parser.parse_args(list(argv))
-    paths = list(dict.fromkeys(find_run(name, Path(options.results_dir)) for name in options.runs))
+    names, asked = _sorted_out(options.words)
+    metrics = check_metrics(asked.get("metrics", OURS))
+    paths = list(dict.fromkeys(find_run(name, Path(options.results_dir)) for name in names))
     opened = [read_run(path) for path in paths]
+    if "slo" in asked:
+        opened = [with_slo(run, asked["slo"]) for run in opened]
     summaries = [summary_of(run) for run in opened]
     shown = summaries[0] if len(summaries) == 1 else side_by_side(opened, summaries)
     print(render_terminal(shown))
     for run, summary in zip(opened, summaries, strict=True):
+        if metrics != OURS:
+            print(reconcile_text(run, summary, metrics), end="\n\n")
         try:
             keep_validity(run.path, summary.validity[summary.run_id])
         except OSError as error:
             raise _unwritable(run, error) from error
-        for written in _write(run, summary, ReportConfig()):
+        for written in _write(run, summary, ReportConfig(), metrics):
             print(written)
     return 0
+
+
+def _sorted_out(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Names of runs, and options by key."""
+    asked = dict(word.split("=", 1) for word in words if _OPTION.match(word))
+    strange = [key for key in asked if key not in ("metrics", "slo")]
+    if strange:
+        raise ConfigError(
+            *(f"{key}=: bench report takes no such option; there are metrics= and slo=" for key in strange)
+        )
+    names = [word for word in words if not _OPTION.match(word)]
+    if not names:
+        raise ConfigError("bench report: name a run: a run folder, 'latest', or an unambiguous part of its name")
+    return names, asked
 
 
 def write_report(path: Path, config: ReportConfig) -> list[Path]:
@@ -93,7 +118,7 @@ def write_report(path: Path, config: ReportConfig) -> list[Path]:
     return _write(run, summary_of(run), config)
 
 
-def _write(run: RunRows, summary: SummaryTable, config: ReportConfig) -> list[Path]:
+def _write(run: RunRows, summary: SummaryTable, config: ReportConfig, metrics: str = OURS) -> list[Path]:
     from bench.show.plots import write_plots
 
     try:
@@ -101,7 +126,7 @@ def _write(run: RunRows, summary: SummaryTable, config: ReportConfig) -> list[Pa
         drawn = write_plots(run, summary, run.path / "plots") if config.plots else []
         files += [file for plot in drawn for file in plot.files]
         if config.markdown:
-            files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn)))
+            files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn, metrics)))
     except OSError as error:
         raise _unwritable(run, error) from error
     return files
@@ -142,8 +167,8 @@ def side_by_side(runs: Sequence[RunRows], summaries: Sequence[SummaryTable]) -> 
     )
 
 
-def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = ()) -> str:
-    """The text of ``report.md``."""
+def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = (), metrics: str = OURS) -> str:
+    """The text of ``report.md``; ``metrics`` names a tool whose definitions get a section too."""
     header = run.header
     requests = f"{len(run.requests):,} request{'s' * (len(run.requests) != 1)}"
     cells = f"{len(run.cells)} cell{'s' * (len(run.cells) != 1)}"
@@ -156,13 +181,14 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = ()) -
         slo_section(run, summary),
         sweep_section(run, summary),
         latency_section(summary),
+        reconcile_section(run, summary, metrics) if metrics != OURS else "",
         _failed(summary),
         *trace(header),
         *_plots(drawn),
         "## What was run",
-        table(["", ""], _facts(header, run), left=2),
+        table(["", ""], facts(header, run), left=2),
         "## How to repeat it",
-        *_repeat(header, run),
+        *repeat(header, run),
         *_definitions(summary),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -210,49 +236,6 @@ def _plots(drawn: Sequence[Drawn]) -> list[str]:
             if vector is None
             else f"![{one.plot.caption}](plots/{vector.name})\n\n{one.plot.caption}"
         )
-    return parts
-
-
-def _facts(header: Mapping[str, Any], run: RunRows) -> list[tuple[str, object]]:
-    host: Mapping[str, Any] = header.get("host") or {}
-    facts: list[tuple[str, object]] = [
-        ("run", header.get("run_id", run.path.name)),
-        ("state", header.get("state")),
-        ("started", header.get("started_at")),
-        ("seed", header.get("seed")),
-        ("versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())),
-        ("git commit", header.get("git_commit")),
-        ("host", ", ".join(f"{host[key]}" for key in ("node", "system", "machine") if host.get(key))),
-        ("CPUs", host.get("cpus")),
-    ]
-    for key, dataset in (header.get("datasets") or {}).items():
-        digest = dataset.get("content_hash") or dataset.get("sha256")
-        facts.append((f"dataset {key}", f"{dataset.get('samples', dataset.get('rows'))} samples, sha256 {digest}"))
-    for key, values in _fixed(run).items():
-        facts.append((key, values))
-    return [(name, value) for name, value in facts if value not in (None, "")]
-
-
-def _fixed(run: RunRows) -> dict[str, str]:
-    """Settings that a reader asks for first, where all cells share them and none is swept."""
-    found = {}
-    for key in _ASKED_FIRST:
-        values = {str(cell.param(key)) for cell in run.cells}
-        if len(values) == 1 and values != {"None"}:
-            found[key] = values.pop()
-    return found
-
-
-def _repeat(header: Mapping[str, Any], run: RunRows) -> list[str]:
-    command = header.get("command") or ()
-    # the first word may be the path of the console script on the machine that ran it
-    words = ["bench", *[str(word) for word in list(command)[1:]]] if command else []
-    parts = [code_block(shlex.join(words))] if words else []
-    if header.get("state") != "finished":
-        parts.append("The run is not finished. This sends only what has no outcome yet:")
-        parts.append(code_block(f"bench resume {shlex.quote(run.path.name)}"))
-    parts.append("Every figure here comes from the Parquet files beside this report; this makes it again from them:")
-    parts.append(code_block(f"bench report {shlex.quote(run.path.name)}"))
     return parts
 
 

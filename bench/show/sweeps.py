@@ -26,8 +26,8 @@ _LAW = (
     "α is the share of work that waits in line, β the cost of agreeing with every other request."
 )
 _SATURATION = (
-    f"A rate is saturated when fewer than {SATURATED_SHARE:.0%} of its arrivals are served, each counted per second "
-    "over its own middle nine tenths."
+    f"A rate is saturated when fewer than {SATURATED_SHARE:.0%} of its arrivals are served as fast as they come: the "
+    "share served times the rate of their ends over the rate of their arrivals, each over its middle nine tenths."
 )
 
 
