@@ -17,8 +17,8 @@ from test_dispatch import good
 from bench import engine
 from bench.cli import main
 from bench.domain import ConfigError, Usage
-from bench.measure.dispatch import spent_tokens, without_partial_usage
 from bench.measure.servers import Servers
+from bench.measure.spending import spent_tokens, without_partial_usage
 from bench.record import read_header, read_table
 
 installed = importlib.util.find_spec("xllamacpp") is not None and engine.find_weights() is not None

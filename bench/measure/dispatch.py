@@ -17,13 +17,14 @@ from typing import Protocol
 import msgspec
 
 from bench.config import Experiment
-from bench.domain import Answer, Attempt, Cell, ErrorKind, Exchange, Failure, Outcome, Reply, Request, Timeline
+from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
 from bench.measure.body import request_body
 from bench.measure.budget import BudgetLedger, Reservation
-from bench.measure.ceiling import most_of, price_of
+from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
 from bench.measure.limits import AccountLimits, Permit
 from bench.measure.retry import backoff_s, is_retryable
+from bench.measure.spending import cost_of, spent_tokens, without_partial_usage
 
 #: a reply with such a status has generated nothing
 HTTP_ERROR = 400
@@ -240,23 +241,6 @@ def _give_back(run: Run, request: Request, reservation: Reservation, permit: Per
         run.slots.release()
 
 
-def without_partial_usage(answer: Answer, config: Experiment) -> Answer:
-    """The answer without completion tokens that count one of its several choices only."""
-    usage = answer.reply.usage if answer.reply else None
-    if answer.reply is None or usage is None or config.sampling.n == 1 or config.provider.usage_covers_n:
-        return answer
-    prompt_only = replace(usage, completion_tokens=None, reasoning_tokens=None)
-    return replace(answer, reply=replace(answer.reply, usage=prompt_only))
-
-
-def spent_tokens(reply: Reply | None) -> int | None:
-    """Prompt and completion tokens as the server counted them; ``None`` when it did not."""
-    usage = reply.usage if reply else None
-    if usage is None or usage.completion_tokens is None:
-        return None
-    return (usage.prompt_tokens or 0) + usage.completion_tokens
-
-
 def allowed_retries(config: Experiment) -> int:
     """Further attempts after the first."""
     if config.limits.retries is not None:
@@ -280,15 +264,6 @@ def _finished(request: Request, run: Run, answer: Answer, attempts: list[Attempt
         cost=cost,
         currency=currency,
     )
-
-
-def cost_of(cell: Cell, reply: Reply | None) -> tuple[float | None, str | None]:
-    """Cost by the model preset's dated price; ``None`` without a price or without usage."""
-    price, usage = cell.config.model.price, reply.usage if reply else None
-    if usage is None or usage.completion_tokens is None:
-        return None, None
-    cost = price_of(price, usage.prompt_tokens or 0, usage.completion_tokens)
-    return cost, None if cost is None else price.currency
 
 
 def not_sent(request: Request, run: Run, failure: Failure) -> Exchange:
