@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 MAX_FAILURE_ROWS = 50
 _OPTION = re.compile(r"[a-z_.]+=")
 PERCENTILES = (
-    "Times are from marks on one monotonic clock. Percentiles are nearest ranks of served requests with the 95% "
-    "order-statistic interval in brackets, and are withheld where that interval does not exist."
+    "Times are from marks on one monotonic clock. Percentiles are nearest ranks of served requests; their 95% "
+    "order-statistic intervals stand under Latency, and where there is no such interval they are withheld."
 )
 #: what has a section of its own is left out of the first table
 _PLAIN = Layout(Detail.PLAIN, True, 60, frozenset({"goodput", "attainment"}))

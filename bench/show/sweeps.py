@@ -89,7 +89,8 @@ def findings(series: Series) -> Iterator[str]:
     unit = "requests per second due" if series.is_open else "requests in flight"
     most = series.best("req_per_s")
     if most is not None:
-        yield f"Most throughput: {number(most.req_per_s)} requests per second at {most.load:g} {unit}."
+        last = ", the highest load tried" if most is series.points[-1] else ""
+        yield f"Most throughput: {number(most.req_per_s)} requests per second at {most.load:g} {unit}{last}."
     good = series.best("goodput_req_per_s")
     if good is not None and good.goodput_req_per_s:
         yield f"Most goodput: {number(good.goodput_req_per_s)} requests per second at {good.load:g} {unit}."
