@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
@@ -23,6 +23,9 @@ from bench.measure.stop import Stop
 from bench.progress import Progress
 from bench.record import Record, find_run, is_scored, read_header
 from bench.sweep import Parser
+
+if TYPE_CHECKING:
+    from bench.show.summary import SummaryTable
 
 DONE, TOLERANCE, INTERRUPTED = 0, 3, 130
 
@@ -162,7 +165,7 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
         _say(f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}")
         return RunResult(INTERRUPTED, path)
     try:
-        values = _show(plan, path)
+        summary = _show(plan, path)
     except BrokenPipeError:
         raise
     except (ConfigError, OSError) as error:  # requests were sent, so this is no refusal of the configuration
@@ -170,14 +173,16 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         _say(f"{said}; the replies are safe, but not yet judged. Put that right, then: bench {go_on} {path}")
         return RunResult(INTERRUPTED, path)
+    accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
+    values = [accuracy.get(cell_id) for cell_id in plan.asked]
     if stop.reason is not None:
         _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
         return RunResult(INTERRUPTED, path, values)
-    return RunResult(_verdict(plan, path), path, values)
+    return RunResult(_verdict(plan, path, summary), path, values)
 
 
-def _show(plan: Plan, path: Path) -> list[float | None]:
-    """Score, print the summary and write the report; gives the mean score of each experiment."""
+def _show(plan: Plan, path: Path) -> SummaryTable:
+    """Score, print the summary and write the report."""
     from bench.judge.score import score_run
     from bench.judge.validity import keep_validity
     from bench.show.report import write_report
@@ -190,15 +195,14 @@ def _show(plan: Plan, path: Path) -> list[float | None]:
         print(render_terminal(summary))
     for written in write_report(path, plan.experiment.report):
         print(written)
-    accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
-    return [accuracy.get(cell_id) for cell_id in plan.asked]
+    return summary
 
 
-def _verdict(plan: Plan, path: Path) -> int:
+def _verdict(plan: Plan, path: Path, summary: SummaryTable) -> int:
+    """What the figures say of the run's own tolerance; warm-up is in none of them."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    counts: dict[str, int] = header["counts"]
-    planned = sum(counts.values())
-    failed = planned - counts.get("ok", 0)
+    planned = int(summary.frame["planned"].sum())
+    failed = planned - int(summary.frame["ok"].sum())
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive

@@ -20,6 +20,7 @@ from bench.judge.rows import read_run
 from bench.measure.loads.stages import Stages
 from bench.measure.plan import make_plan
 from bench.measure.shards import Shard, shard_of
+from bench.pipeline import DONE, TOLERANCE, execute
 from bench.registry import build, discover
 from bench.show.summary import summarise
 
@@ -245,3 +246,22 @@ def drop_warmup(path: Path) -> None:
         table = pq.read_table(path / f"{name}.parquet")
         rows = [row for row in table.to_pylist() if row["request_id"] not in gone]
         pq.write_table(type(table).from_pylist(rows, schema=table.schema), path / f"{name}.parquet")
+
+
+@pytest.mark.slow
+def test_a_warm_up_that_fails_is_no_reason_to_refuse_the_run(tmp_path: Path) -> None:
+    """A server that refuses everything: of two runs of four requests, one is nothing but warm-up."""
+
+    def exit_code(warmup: int) -> int:
+        one = experiment(
+            rows_file(tmp_path),
+            provider={"kind": "sim", "name": "sim", "knobs": {"speed": 0, "faults": {"http_500": 1.0}}},
+            load={"kind": "constant", "rate": 100.0, "requests": 4, "warmup": warmup},
+            limits={"retries": 0},
+            results_dir=str(tmp_path / "results"),
+            report={"plots": False},
+        )
+        return execute([one], ["bench", "run"]).exit_code
+
+    assert exit_code(warmup=0) == TOLERANCE
+    assert exit_code(warmup=4) == DONE
