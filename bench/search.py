@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config import Experiment, plain
 from bench.domain import Cell, ConfigError
+from bench.judge.metrics.requests import given_up
 from bench.judge.search import Aim, Over, Step, Tried, claim, demands, next_step, weigh
 from bench.measure.header import cell_rows
 from bench.measure.loads.search import Search
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 #: what judging a try takes of each request
 _COLUMNS = names(
-    "outcome cached warmup due_ns permit_ns sent_ns first_reasoning_ns first_answer_ns last_token_ns end_ns "
+    "outcome error_kind cached warmup due_ns permit_ns sent_ns first_reasoning_ns first_answer_ns last_token_ns end_ns "
     "prompt_tokens completion_tokens n attempts cost"
 )
-_TEXT = ("outcome", "cached", "warmup")
+_TEXT = ("outcome", "error_kind", "cached", "warmup")
 _picked = itemgetter(*(REQUEST_COLUMNS.index(name) for name in _COLUMNS))
 #: metrics that only a streamed reply has
 _STREAMED = ("ttft_ms", "ttfa_ms", "due_ttft_ms", "tpot_ms")
@@ -61,6 +61,8 @@ def _unfit(experiment: Experiment) -> list[str]:
     streamed = [term.metric for term in slo.terms if term.metric in _STREAMED]
     if streamed and not experiment.sampling.stream:
         problems.append(f"load.slo: {streamed[0]} is known of streamed replies only; set sampling.stream=true")
+    if "tpot_ms" in streamed and experiment.sampling.n > 1:
+        problems.append("load.slo: tpot_ms is not known of replies with several choices; set sampling.n=1")
     return problems
 
 
@@ -74,7 +76,7 @@ def aim_of(experiment: Experiment) -> Aim:
     assert isinstance(load, Search), "only a search is adaptive"
     text = load.slo or experiment.slo
     if not text:
-        raise ConfigError("load.slo: a search needs an objective, such as load.slo='ttft_ms_p99 <= 500'")
+        raise ConfigError("load.slo: a search needs an objective, such as \"load.slo='ttft_ms_p99 <= 500'\"")
     return Aim(
         slo=str(parse_slo(text, "load.slo")),
         target=load.target,
@@ -157,9 +159,7 @@ class SearchCourse:
         Raises:
             OSError: the disk is full or the record's folder cannot be written.
         """
-        if self._start_s is None:
-            self._start_s = self._clock()
-            _import_judge(self._hunts[0].aim)
+        self._start_s = self._clock() if self._start_s is None else self._start_s
         if self._current is not None:
             self._weigh(self._current)
         stage = self._next()
@@ -189,7 +189,7 @@ class SearchCourse:
     def _weigh(self, hunt: Hunt) -> None:
         rows, self._rows, self._current = _frame(self._rows), [], None
         self._spent.add(rows)
-        if rows["outcome"].isin(["not_sent", "cancelled"]).any():
+        if (rows["outcome"].isin(["not_sent", "cancelled"]) & ~given_up(rows)).any():
             hunt.over = Over(None, f"the budget was used up during try {len(hunt.tried)}")
             return
         tried = hunt.tried[-1] = weigh(hunt.aim, hunt.tried[-1].step, rows)
@@ -239,17 +239,6 @@ class Spent:
             "tokens": self.tokens * (1 + each),
             "cost": self.cost * (1 + each),
         }
-
-
-def _import_judge(aim: Aim) -> None:
-    """Import what judging a try needs before the first one, and spare the tries its garbage collection.
-
-    Those libraries are some 50,000 objects that live as long as the process: walking them takes tens of milliseconds,
-    which a request in flight would see as latency.
-    """
-    weigh(aim, Step(1.0, 1.0, True), _frame([("ok", False, False, *[1.0] * (len(_COLUMNS) - len(_TEXT)))]))
-    gc.collect()
-    gc.freeze()
 
 
 def _frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

@@ -397,6 +397,21 @@ def test_no_try_is_begun_that_the_budget_does_not_cover(tmp_path: Path, budget: 
     assert "Probes passed up to" in found["claim"]
 
 
+def test_a_request_given_up_as_too_late_counts_against_a_rate(tmp_path: Path) -> None:
+    def late(request: Request, stage: Stage) -> Exchange:
+        failure = Failure(ErrorKind.TIMEOUT_TOTAL, "not sent within 1 s of its due time")
+        unsent = Exchange(request, Outcome.NOT_SENT, Timeline(due_ns=request.due_ns), failure=failure)
+        return unsent if stage.probe and stage.probe.rate > 10 else answered(request, 0.1)
+
+    plan = plan_of(tmp_path, load={"drop_after_s": 1.0})
+    with open_record(plan, tmp_path / "results") as record:
+        stages = drive(SearchCourse(plan, lambda _: None), plan, record, late)
+        (found,) = record.header["search"]
+    assert found["proven_rate"] == 9.932
+    assert {stage.cells[0].config.load.drop_after_s for stage in stages} == {1.0}
+    assert {tried["rate"]: tried["failed"] == tried["sent"] for tried in found["tried"]}[16] is True
+
+
 def test_a_try_that_the_budget_cuts_short_shows_nothing(tmp_path: Path) -> None:
     def spent(request: Request, stage: Stage) -> Exchange:
         if stage.probe and stage.probe.number < 3:
@@ -474,6 +489,10 @@ def test_a_worker_makes_the_same_stage_from_the_probe_alone(tmp_path: Path) -> N
         (
             {"load": {"kind": "search", "slo": "ttft_ms_p90 <= 5"}, "sampling": {"stream": False}},
             "load.slo: ttft_ms is known of streamed replies only",
+        ),
+        (
+            {"load": {"kind": "search", "slo": "tpot_ms_p90 <= 5"}, "sampling": {"n": 2}},
+            "load.slo: tpot_ms is not known of replies with several choices",
         ),
     ],
 )

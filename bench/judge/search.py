@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.judge.attainment import meets
 from bench.judge.intervals import clopper_pearson, mean_t
-from bench.judge.metrics.requests import NS_PER_MS
+from bench.judge.metrics.requests import NS_PER_MS, never_served
 from bench.slo import FAILURE_RATE, Slo, parse_slo
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def weigh(aim: Aim, step: Step, requests: pd.DataFrame) -> Tried:
     """What the requests of a try say of the SLO.
 
     Args:
-        requests: one row per request with ``outcome``, ``cached``, ``warmup``, the marks and the derived columns
-            (:func:`bench.judge.rows.derive`). Latencies are taken from the time a request was due: who arrives at a
-            busy service waits from then on, whoever keeps them.
+        requests: one row per request with ``outcome``, ``error_kind``, ``cached``, ``warmup``, the marks and the
+            derived columns (:func:`bench.judge.rows.derive`). Latencies are taken from the time a request was due:
+            who arrives at a busy service waits from then on, whoever keeps them.
     """
-    counted = requests["outcome"].isin(["ok", "failed", "truncated"])
+    counted = (requests["outcome"] == "ok") | never_served(requests)
     rows = requests[counted & ~requests["cached"].astype(bool) & ~requests["warmup"].astype(bool)]
     waited_ms = (rows["sent_ns"] - rows["due_ns"]) / NS_PER_MS
     rows = rows.assign(**{name: rows[name] + waited_ms for name in _FROM_SEND}).sort_values("due_ns")

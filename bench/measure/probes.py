@@ -9,6 +9,7 @@ from bench.domain import Cell
 from bench.measure.canonical import short_hash
 from bench.measure.cells import flat
 from bench.measure.loads.poisson import Poisson
+from bench.measure.loads.search import Search
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ def probe_cell(cell: Cell, probe: Probe, index: int) -> Cell:
     """The cell that a probe sends: the searched one under a Poisson load, with an id and arrivals of its own."""
     config: Experiment = cell.config
     searched = config.load
+    assert isinstance(searched, Search), "only a search has probes"
     load = Poisson(
         rate=probe.rate,
         duration_s=probe.seconds,
         warmup=searched.warmup,
         max_concurrency=searched.max_concurrency,
+        drop_after_s=searched.drop_after_s,
     )
     # each try is to meet the server alone: a limit that refusals of one try lowered would hold back the next
     limits = replace(config.limits, adaptive=False)
