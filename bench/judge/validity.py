@@ -13,7 +13,7 @@ from bench.judge.client import ProcessVitals, read_vitals
 from bench.judge.client_checks import check_amount, check_client
 from bench.judge.load_checks import check_load
 from bench.judge.rows import CellInfo, RunRows
-from bench.judge.watched import Finding, Standing, Together, Watched, rounded
+from bench.judge.watched import WATCHED_COLUMNS, Finding, Standing, Together, Watched, rounded
 from bench.record import amend_header, read_header
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def watch_cells(run: RunRows) -> list[Watched]:
 
     vitals = read_vitals(run.header)
     every = run.every_request
-    rows = {cell.cell_id: every[every["cell_id"] == cell.cell_id] for cell in run.cells}
+    rows = {cell.cell_id: every.loc[every["cell_id"] == cell.cell_id, list(WATCHED_COLUMNS)] for cell in run.cells}
     during = {
         cell_id: _during(vitals, np.sort(one["sent_ns"].dropna().to_numpy(dtype=np.float64)))
         for cell_id, one in rows.items()

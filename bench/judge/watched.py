@@ -28,6 +28,12 @@ FEW_READINGS = 50
 #: loads whose rate is meant to be the same all the time
 STATIONARY = frozenset({"closed", "constant", "poisson", "gamma"})
 
+#: what the checks look at in the rows of a run
+WATCHED_COLUMNS = (
+    *("due_ns", "permit_ns", "sent_ns", "end_ns", "connect_ns"),
+    *("outcome", "error_kind", "attempts", "cached", "warmup", "events"),
+    *("queue_ms", "ttft_ms", "e2e_ms", "due_e2e_ms"),
+)
 RESTRAINTS = (
     "load.max_concurrency",
     "limits.concurrency",
