@@ -202,9 +202,9 @@ def test_levels_that_are_no_numbers_are_refused(capsys: pytest.CaptureFixture[st
 @pytest.mark.slow
 def test_a_machine_is_calibrated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
-    assert main(["calibrate", "--levels", "3,6", "--seconds", "0.3", "--json", "--results-dir", str(results)]) == 0
+    assert main(["calibrate", "--levels", "5", "--seconds", "0.3", "--json", "--results-dir", str(results)]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [one["streams"] for one in said["levels"]] == [3, 6]
+    assert [one["streams"] for one in said["levels"]] == [5]
     for one in said["levels"]:
         assert one["failed"] == 0
         assert one["requests"] >= one["streams"]

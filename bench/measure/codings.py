@@ -1,4 +1,4 @@
-"""Undoing what HTTP does to a body: chunked transfer coding and compression, keeping a stamp on every piece."""
+"""Where a head ends, and undoing what HTTP does to a body: chunked transfer coding and compression, keeping a stamp on every piece."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ MAX_LINE_BYTES = 4096
 
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+
+
+def end_of_head(data: bytes) -> int | None:
+    """The offset after the blank line that ends a head, ``None`` where it has not come."""
+    ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := data.find(mark)) >= 0]
+    return min(ends, default=None)
 
 
 class CodingError(Exception):

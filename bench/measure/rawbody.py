@@ -22,7 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from bench.measure.codings import CodingError, Dechunker, Reads, dechunk_whole
+from bench.measure.codings import CodingError, Dechunker, Reads, dechunk_whole, end_of_head
 
 #: a head longer than this is left to aiohttp, to be refused there
 MAX_HEAD_BYTES = 65_536
@@ -30,6 +30,9 @@ MAX_HEAD_BYTES = 65_536
 #: what a read ends with when it ends a stream, inside a chunk or not
 DONE_TAILS = tuple(b"[DONE]" + 2 * end + chunk_end for end in (b"\n", b"\r\n") for chunk_end in (b"\r\n", b""))
 
+
+#: de-chunked at least this often, so that little is left to do when streams end together
+_SETTLE_READS = 16
 
 #: how a read may start that ends the line before a last chunk, or starts that chunk
 _MAY_END = (b"0", b"\r", b"\n")
@@ -85,7 +88,8 @@ class RawBody(aiohttp.StreamReader):
         if self._dechunker is not None:
             self._coded.append((ns, data))
             # the last chunk's size line starts with 0, at the start of a read or after a line end
-            ended = (self._look or data.startswith(_MAY_END) or b"\r\n0" in data) and self._settle()
+            look = self._look or len(self._coded) >= _SETTLE_READS or data.startswith(_MAY_END) or b"\r\n0" in data
+            ended = look and self._settle()
         else:
             if kept := data if self.until_close else data[: self._left]:
                 self._pieces.append((ns, kept))
@@ -95,8 +99,7 @@ class RawBody(aiohttp.StreamReader):
         if ended:
             self.end_ns = ns
         elif data.endswith(DONE_TAILS):
-            self.done_ns = ns
-            mark = True
+            self.done_ns, mark = ns, True
         self._empty = self._empty and not data
         if mark and self.on_mark is not None:
             self.on_mark()
@@ -164,7 +167,7 @@ class RawConnection(ResponseHandler):
         self._clock = clock
         self._phase = Phase.IDLE
         self._head = b""
-        self._head_ns = 0
+        self._head_ns, self.made_ns = 0, clock()
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be written on this connection."""
@@ -259,12 +262,6 @@ class RawConnection(ResponseHandler):
             if body.has_rest():
                 self.force_close()
             body.feed_eof()
-
-
-def end_of_head(data: bytes) -> int | None:
-    """The offset after the blank line that ends a head, ``None`` where it has not come."""
-    ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := data.find(mark)) >= 0]
-    return min(ends, default=None)
 
 
 def keep_bodies_raw(connector: aiohttp.TCPConnector, limit_bytes: int, clock: Callable[[], int]) -> bool:

@@ -22,6 +22,7 @@ from bench.config import Timeout
 from bench.domain import Answer, ConfigError, ErrorKind, Failure
 from bench.measure.answer import answer, coding, too_large
 from bench.measure.deadlines import Marks, Watch
+from bench.measure.direct import Direct
 from bench.measure.errors import without_secret
 from bench.measure.rawbody import DONE_TAILS, OverLimitError, RawBody, keep_bodies_raw
 from bench.measure.tracing import Sending, failure_of, trace_config
@@ -75,6 +76,9 @@ class Transport:
         self._max_body_bytes, self._clock, self._raw_bodies = max_body_bytes, clock, raw_bodies
         self._headers = _request_headers(provider, self._api_key)
         self._session: aiohttp.ClientSession | None = None
+        self._warming: Direct | None = None
+        self._direct: Direct | None = None
+        self._decoding = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -92,8 +96,10 @@ class Transport:
         connector = aiohttp.TCPConnector(
             limit=0, ssl=self._provider.verify_tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=300
         )
-        if self._raw_bodies:
-            keep_bodies_raw(connector, self._max_body_bytes, self._clock)
+        raw = self._raw_bodies and keep_bodies_raw(connector, self._max_body_bytes, self._clock)
+        url = self._base / "chat/completions"
+        direct = Direct(connector, url, self._headers, verify_tls=self._provider.verify_tls)
+        self._warming, self._direct = direct, direct if raw else None
         return connector
 
     async def __aexit__(
@@ -136,23 +142,22 @@ class Transport:
             watch.stop()
         if marks.end_ns is None:
             marks.end_ns = self._clock()
+        # one reply per turn of the loop: were all that end together decoded in one, the reads of others would wait
+        await self._decoding.acquire()
+        asyncio.get_running_loop().call_soon(self._decoding.release)
         return answer(
             sending, broken, due_ns=due_ns, permit_ns=permit_ns, limit_bytes=self._max_body_bytes, secret=self._api_key
         )
 
     async def warm(self, connections: int) -> None:
         """Opens connections that the first requests then find open; spends no request. What fails is left to them."""
-        session = self._open_session()
-        connector = session.connector
-        if connector is None:
+        warming = self._warming
+        if warming is None:
             return
-        request = aiohttp.ClientRequest(
-            "POST", self._base / "chat/completions", loop=asyncio.get_running_loop(), ssl=self._provider.verify_tls
-        )
-        limits = aiohttp.ClientTimeout(total=None, connect=self._timeout.connect_s)
 
         async def connect() -> aiohttp.connector.Connection:
-            return await connector.connect(request, traces=[], timeout=limits)
+            async with asyncio.timeout(self._timeout.connect_s):
+                return await warming.connect()
 
         opened = await asyncio.gather(*[connect() for _ in range(connections)], return_exceptions=True)
         for connection in opened:
@@ -179,6 +184,8 @@ class Transport:
         """Sends and reads to the end; the failure is that of a body over the limit."""
         marks = sending.marks
         sending.watch = watch
+        if self._direct is not None and len(body) <= WRITE_WHOLE_BYTES:
+            return await self._exchange_directly(self._direct, body, sending, watch)
         response = await self._open_session().post(
             self._base / "chat/completions",
             data=body if len(body) <= WRITE_WHOLE_BYTES else io.BytesIO(body),
@@ -189,18 +196,34 @@ class Transport:
             sending.status, sending.headers = response.status, response.headers
             marks.opaque = coding(response.headers) != "identity"
             marks.headers_ns = self._clock()
-            return await self._read(response, marks, watch)
+            return await self._read(response.content, marks, watch)
         finally:
             response.close()
 
-    async def _read(self, response: aiohttp.ClientResponse, marks: Marks, watch: Watch) -> Failure | None:
+    async def _exchange_directly(self, direct: Direct, body: bytes, sending: Sending, watch: Watch) -> Failure | None:
+        """The same past aiohttp's session."""
+        marks = sending.marks
+        connection = await direct.send(body, sending)
+        try:
+            message, content = await direct.answer(connection)
+            sending.status, sending.headers = message.code, message.headers
+            marks.opaque = coding(message.headers) != "identity"
+            marks.headers_ns = self._clock()
+            failure = await self._read(content, marks, watch)
+            if failure is None:
+                connection.release()
+            return failure
+        finally:
+            connection.close()  # does nothing to one that was released
+
+    async def _read(self, content: aiohttp.StreamReader, marks: Marks, watch: Watch) -> Failure | None:
         """Keeps every read of the body with its stamp."""
-        if isinstance(response.content, RawBody):
-            return await self._read_raw(response.content, marks, watch)
+        if isinstance(content, RawBody):
+            return await self._read_raw(content, marks, watch)
         reads: list[tuple[int, bytes]] = []
         marks.look = lambda: reads
         left = self._max_body_bytes
-        while data := await response.content.readany():
+        while data := await content.readany():
             now_ns = self._clock()
             reads.append((now_ns, data))
             left -= len(data)

@@ -13,6 +13,7 @@ from bench.config import Budget, Limits
 from bench.domain import Cell, Exchange, Request
 from bench.measure.budget import BudgetLedger
 from bench.measure.dispatch import Lane, Run, Sender, run_lane
+from bench.measure.garbage import rare_collections
 from bench.measure.lag import LagMeter
 from bench.measure.limits import AccountLimits
 from bench.measure.plan import Plan, Stage, lane_members
@@ -83,7 +84,8 @@ class Worker:
         watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
         lag = asyncio.ensure_future(self._lag.watch())
         try:
-            await self._run_lanes(lanes, run)
+            with rare_collections():
+                await self._run_lanes(lanes, run)
         finally:
             await _cancel(lag)
             vitals = watch.stop()
