@@ -37,6 +37,8 @@ def out_of_range(experiment: Experiment) -> list[str]:
     problems += [f"{k}={v}: must not be negative" for k, v in not_negative.items() if v is not None and v < 0]
     if experiment.load.drop_after_s is not None and not experiment.load.is_open:
         problems.append("load.drop_after_s: a closed load's requests have no time to be late for; use an open load")
+    if experiment.repeats > 1 and experiment.load.keeps_order:
+        problems.append(f"repeats={experiment.repeats}: a replayed trace sends each of its rows once; leave it 1")
     processes = experiment.engine.processes
     if processes != "auto" and not (isinstance(processes, int) and not isinstance(processes, bool) and processes > 0):
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")

@@ -55,8 +55,8 @@ def test_a_plugin_that_does_not_import_is_named(tmp_path: Path) -> None:
 def test_every_group_of_plugins_is_found() -> None:
     discover()
     assert {"sim", "siliconflow", "compatible", "local"} <= plugins("provider").keys()
-    assert {"jsonl", "csv", "parquet", "needle"} <= plugins("dataset").keys()
-    assert {"closed", "constant", "poisson", "gamma", "ramp"} <= plugins("load").keys()
+    assert {"jsonl", "csv", "parquet", "needle", "synthetic"} <= plugins("dataset").keys()
+    assert {"closed", "constant", "poisson", "gamma", "ramp", "trace", "stages"} <= plugins("load").keys()
     assert {"exact", "numeric", "choice", "contains", "regex", "json_schema"} <= plugins("scorer").keys()
 
 

@@ -196,6 +196,12 @@ def test_a_replay_keeps_times_lengths_and_order_together(tmp_path: Path) -> None
     assert 854 <= ceiling.tokens < 858
 
 
+def test_a_trace_cannot_be_repeated(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN)
+    with pytest.raises(ConfigError, match="repeats=2: a replayed trace sends each of its rows once"):
+        experiment(path, load={"kind": "trace", "path": str(path)}, repeats=2)
+
+
 def test_the_sampling_overrules_the_traced_answer_length(tmp_path: Path) -> None:
     path = written(tmp_path, PLAIN)
     one = experiment(path, load={"kind": "trace", "path": str(path)}, sampling={"max_tokens": 5})
