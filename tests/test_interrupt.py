@@ -170,7 +170,7 @@ def test_a_disk_that_fills_up_stops_the_run_in_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(Record, "append", after(25, Record.append))
+        patched.setattr(Record, "append_packed", after(25, Record.append_packed))
         assert main(arguments(tmp_path)) == 130
     path = the_run(tmp_path)
     said = capsys.readouterr().err.splitlines()[-1]
