@@ -184,7 +184,7 @@ class Assembly:
     def reply(self, done: bool) -> Reply:
         """The reply as far as it came."""
         choices = tuple([open_.choice(index) for index, open_ in sorted(self.choices.items())])
-        response_id, model, fingerprint = [n and whole(n) for n in self._names]
+        response_id, model, fingerprint = [whole(n) if n else None for n in self._names]
         usages = (read_usage(raw_value(raw)) for raw in reversed(self._usages))
         return Reply(
             choices=choices,

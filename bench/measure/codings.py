@@ -1,4 +1,4 @@
-"""Where a head ends, and undoing what HTTP does to a body: chunked transfer coding and compression, keeping a stamp on every piece."""
+"""Where an HTTP head ends, and undoing chunked coding and compression of a body, keeping a stamp on every piece."""
 
 from __future__ import annotations
 
