@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from measured import run_measured
 from setups import experiment, rows_file
 
+from bench import engine
 from bench.config import Experiment, parse, plain
 from bench.datasets import MadeSamples
 from bench.datasets.synthetic import BLOCK_TOKENS, prompt_text
@@ -372,6 +374,27 @@ def test_a_replayed_run_asks_what_the_trace_says_and_keeps_no_prompt(processes: 
     assert read_samples(done.path) == {}
     score_run(done.path)
     assert {row["label"] for row in done.rows("scores")} == {"unscored"}
+
+
+@pytest.mark.local
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None or engine.find_weights() is None, reason="no engine")
+def test_a_real_tokenizer_counts_the_traced_length_beside_its_chat_template(tmp_path: Path) -> None:
+    lengths = (50, 200, 400, 801)
+    rows = "".join(f"{number},{tokens},2\n" for number, tokens in enumerate(lengths))
+    path = written(tmp_path, "timestamp,input_tokens,output_tokens\n" + rows)
+    one = experiment(
+        path,
+        model={"name": "SmolLM2-135M-Instruct", "provider": "local", "context_tokens": 2048},
+        provider={"kind": "local"},
+        sampling={},
+        load={"kind": "trace", "path": str(path), "speed": 10.0},
+    )
+    found = sorted(run_measured([one], tmp_path / "results").rows("requests"), key=lambda row: row["order"])
+    beside = {row["prompt_tokens"] - tokens for row, tokens in zip(found, lengths, strict=True)}
+    assert len(beside) == 1
+    assert 0 <= beside.pop() < 40
+    assert all(row["completion_tokens"] <= 2 for row in found)
 
 
 @pytest.mark.slow

@@ -43,10 +43,10 @@ class Synthetic(Dataset):
     """One prompt for each row of a trace, as long as the row says, and a cap on its answer likewise.
 
     A prompt is meaningless short words. The product's own estimate of its tokens is the traced number exactly, from 8
-    tokens up (a message is never shorter); tokenizers in use count within a few per cent of it for prompts of some
-    hundred tokens, beside what the chat template of the model adds. Its request carries ``max_tokens``, the traced
-    answer length (at least 1). Prompts with the same block ids begin with the same text, 512 tokens for each id; all
-    others differ from their first words on, so that a prefix cache finds what it would have found, and no more.
+    tokens up (a message is never shorter); a server that counts one token a word, as byte-pair tokenizers do, adds only
+    what its chat template takes beyond 7 tokens. Its request carries ``max_tokens``, the traced answer length (at least
+    1). Prompts with the same block ids begin with the same text, 512 tokens for each id; all others differ from their
+    first words on, so that a prefix cache finds what it would have found, and no more.
 
     Attributes:
         path: the trace (its formats are those of ``load=trace``).
