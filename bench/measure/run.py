@@ -22,7 +22,7 @@ from bench.measure.stop import Stop
 from bench.measure.vitals import Vitals
 from bench.measure.worker import Worker
 from bench.progress import Progress, figures
-from bench.record import Record, pack, settled
+from bench.record import Record
 
 #: streams, or requests per second, that one process times truly; ``engine.processes=auto`` adds one beyond each
 STREAMS_PER_PROCESS = 250
@@ -123,9 +123,8 @@ async def _alone(
             done = record.done()
 
             def sink(exchange: Exchange) -> None:
-                packed = pack(exchange)
                 try:
-                    record.append_packed(packed, terminal=settled(exchange))
+                    packed = record.append(exchange)
                 except OSError as error:
                     stop.disk_full(error)
                 else:

@@ -140,13 +140,17 @@ class Record:
         """
         staged.keep_samples(self._journal.folder, sets)
 
-    def append(self, exchange: Exchange) -> None:
+    def append(self, exchange: Exchange) -> bytes:
         """Write an exchange to the journal; when this returns, the death of this process does not lose it.
+
+        Gives it back packed.
 
         Raises:
             OSError: disk full or the like; the journal holds everything up to the exchange before.
         """
-        self.append_packed(pack(exchange), terminal=settled(exchange))
+        packed = pack(exchange)
+        self.append_packed(packed, terminal=settled(exchange))
+        return packed
 
     def append_packed(self, payload: bytes, *, terminal: bool) -> None:
         """:meth:`append` of what :func:`bench.record.rows.pack` made, perhaps in another process of this machine.
