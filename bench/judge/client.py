@@ -100,7 +100,8 @@ def loop_lag(vitals: Iterable[ProcessVitals]) -> LoopLag:
         for place, count in enumerate(one.lag_counts):
             if not count:
                 continue
-            low = one.lag_edges_ms[place - 1] if place else 0.0
+            # a reading in a bin is beyond the bin's lower edge, and a limit may be that very edge
+            low = math.nextafter(one.lag_edges_ms[place - 1], math.inf) if place else 0.0
             # the worst reading is the only one that is known exactly, and lies in the last bin that has any
             known = int(place == last or one.lag_max_ms <= one.lag_edges_ms[place])
             _add(pooled, one.lag_max_ms, known, one.lag_period_ms)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: achieved rate over offered rate below which an open load was not served as offered
 RATE_LIMIT = 0.95
+#: checks whose findings blame the server
+ABOUT_THE_SERVER = frozenset({"rate", "backlog", "little", "steady"})
 #: share of arrivals held back that is worth a warning
 HELD_SHARE = 0.01
 #: a start differs from the rest where its ranks do by so many standard deviations; MSER-5 has picked its length

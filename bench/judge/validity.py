@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.judge.calibrated import Calibrated
 from bench.judge.client import ProcessVitals, read_vitals
 from bench.judge.client_checks import check_amount, check_client
-from bench.judge.load_checks import check_load
+from bench.judge.load_checks import ABOUT_THE_SERVER, check_load
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.watched import WATCHED_COLUMNS, Finding, Standing, Together, Watched, rounded
 from bench.record import amend_header, read_header
@@ -125,7 +125,10 @@ def _judged(seen: Watched, known: Calibrated) -> CellValidity:
     if seen.sent.empty:
         findings = [Finding("nothing", Standing.WARNED, "no measured request was sent, so there is nothing to judge")]
     else:
-        findings = [*check_client(seen), *known.check(seen), *check_load(seen), *check_amount(seen)]
+        client, load = list(check_client(seen)), list(check_load(seen))
+        if worst(client) is Standing.INVALID:  # what a late client saw of the server's pace may be its own
+            load = [one for one in load if one.check not in ABOUT_THE_SERVER]
+        findings = [*client, *known.check(seen), *load, *check_amount(seen)]
     findings.sort(key=lambda one: -one.standing.rank)
     return CellValidity(seen.cell.label, tuple(findings), rounded(seen.figures))
 

@@ -25,6 +25,8 @@ LATE_SHARE = 0.01
 MANY, FEW = 100, 10
 #: readings of the event loop's lag (about a second of them) below which a late client is not proved
 FEW_READINGS = 50
+#: lag beyond the limit counts once it is seen in so many readings
+LEAST_READINGS = 3
 #: loads whose rate is meant to be the same all the time
 STATIONARY = frozenset({"closed", "constant", "poisson", "gamma"})
 
@@ -100,8 +102,9 @@ class Together:
 
     @property
     def quantile(self) -> float:
-        """The quantile of lateness that so many requests can show."""
-        return 0.99 if len(self.sent) >= MANY else 0.9
+        """The quantile of lag that so many requests and readings can show: never one or two readings alone."""
+        share = 0.01 if len(self.sent) >= MANY else 0.1
+        return 1 - max(share, LEAST_READINGS / max(LEAST_READINGS, self.lag.readings))
 
     @property
     def late_is(self) -> Standing:
