@@ -15,13 +15,14 @@ from bench.config import Experiment, WhenInvalid
 from bench.domain import ConfigError
 from bench.measure.ceiling import ceilings
 from bench.measure.course import Course, Listed
+from bench.measure.crew import WorkerDiedError
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
 from bench.progress import Progress
-from bench.record import Record, find_run, is_scored, read_header
+from bench.record import Record, find_run, is_scored, read_header, read_table, spare_pandas
 from bench.sweep import Parser
 
 if TYPE_CHECKING:
@@ -134,14 +135,24 @@ def _measured(
     progress = Bars()
     try:
         measured = measure(plan, servers, progress, open_record, _course(plan, progress, earlier))
+    except WorkerDiedError as error:
+        _say(f"{error}; finished requests are saved. Go on with: bench resume latest")
+        return RunResult(INTERRUPTED)
     finally:
         progress.close()
     record, stop = measured.record, measured.stop
+    if _is_bare(plan.experiment):
+        spare_pandas()
     try:
         _finish(plan, measured)
     finally:
         record.close()
     return _judged(plan, record.path, stop)
+
+
+def _is_bare(config: Experiment) -> bool:
+    """Whether the run is to leave the data alone: no table, no report, and no verdict that the exit code needs."""
+    return not any(vars(config.report).values()) and config.tolerance.invalid is not WhenInvalid.fail
 
 
 def _finish(plan: Plan, measured: Measured) -> None:
@@ -164,8 +175,11 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     if stop.disk_error is not None:
         _say(f"{stop.reason}; what was finished is safe in {path}. Make room, then: bench resume {path}")
         return RunResult(INTERRUPTED, path)
+    from bench.judge.score import score_run
+
     try:
-        summary = _show(plan, path)
+        values = score_run(path)
+        summary = None if _is_bare(plan.experiment) else _show(plan, path)
     except BrokenPipeError:
         raise
     except (ConfigError, OSError) as error:  # requests were sent, so this is no refusal of the configuration
@@ -173,22 +187,21 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         _say(f"{said}; the replies are safe, but not yet judged. Put that right, then: bench {go_on} {path}")
         return RunResult(INTERRUPTED, path)
-    accuracy = summary.frame.set_index("cell_id")["accuracy"].dropna().to_dict()
-    values = [accuracy.get(cell_id) for cell_id in plan.asked]
+    if summary is not None:
+        values = {str(key): value for key, value in summary.frame.set_index("cell_id")["accuracy"].dropna().items()}
+    asked = [values.get(cell_id) for cell_id in plan.asked]
     if stop.reason is not None:
         _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
-        return RunResult(INTERRUPTED, path, values)
-    return RunResult(_verdict(plan, path, summary), path, values)
+        return RunResult(INTERRUPTED, path, asked)
+    return RunResult(_verdict(plan, path), path, asked)
 
 
 def _show(plan: Plan, path: Path) -> SummaryTable:
-    """Score, print the summary and write the report."""
-    from bench.judge.score import score_run
+    """Judge the measurement, print the summary and write the report."""
     from bench.judge.validity import keep_validity
     from bench.show.report import write_report
     from bench.show.summary import render_terminal, summarise
 
-    score_run(path)
     summary = summarise(path)
     keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
@@ -198,11 +211,12 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
     return summary
 
 
-def _verdict(plan: Plan, path: Path, summary: SummaryTable) -> int:
-    """What the figures say of the run's own tolerance; warm-up is in none of them."""
+def _verdict(plan: Plan, path: Path) -> int:
+    """What the rows say of the run's own tolerance; warm-up does not count."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    planned = int(summary.frame["planned"].sum())
-    failed = planned - int(summary.frame["ok"].sum())
+    rows = read_table(path, "requests", ["outcome", "warmup"])
+    outcomes = [o for o, warm in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
+    planned, failed = len(outcomes), sum(outcome != "ok" for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from measured import Measured, read_truth, run_measured
 from setups import experiment
 
 from bench.config import Experiment
+from bench.record import read_table
 
 pytestmark = pytest.mark.slow
 
@@ -227,3 +230,21 @@ def test_nothing_arrives_before_it_was_sent(mixed: tuple[Measured, dict[str, Any
             assert len(got["event_ns"]) == len(said["event_ns"]) > 0 or not row["stream"]
             arrived = [ns + origin_ns for ns in got["event_ns"]]
             assert all(there <= here for there, here in zip(said["event_ns"], arrived, strict=True))
+
+
+BARE = """
+import sys
+from bench.cli import main
+code = main(sys.argv[1:])
+print(code, "pandas" in sys.modules, "matplotlib" in sys.modules)
+"""
+
+
+def test_a_run_that_shows_nothing_loads_neither_pandas_nor_matplotlib(tmp_path: Path) -> None:
+    words = ["run", "load.requests=3", "report=none", "provider.knobs.speed=0", f"results_dir={tmp_path}/results"]
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 False False"
+    (path,) = (tmp_path / "results" / "run").iterdir()
+    assert len(read_table(path, "scores")) == 3

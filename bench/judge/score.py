@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,13 +13,13 @@ from bench.registry import build, discover
 from bench.scorers import Scorer
 
 
-def score_run(path: Path) -> dict[Label, int]:
+def score_run(path: Path) -> dict[str, float]:
     """Score every recorded choice of a run with its cell's scorer and write ``scores.parquet``.
 
     An error is never a wrong answer: a failed request has no choices, and what is left of a reply that broke off (its
     stream ended early, or failed in the middle) is labelled ``truncated`` and has no value. A reply cut by
     ``max_tokens`` counts as right only if the right answer is in what was said, else it is ``truncated`` with value 0.
-    Gives how many choices had which label.
+    Gives the mean value of each cell that has scored choices, by cell id.
 
     Raises:
         ConfigError: the folder is no run, or a table cannot be read.
@@ -29,7 +29,8 @@ def score_run(path: Path) -> dict[Label, int]:
     scorers = {cell["cell_id"]: build("scorer", cell["config"]["scorer"]) for cell in header["cells"]}
     dataset_keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
     samples = read_samples(path)
-    labels: Counter[Label] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
+    scored: Counter[str] = Counter()
 
     def rows() -> Iterator[ScoreRow]:
         for recorded in chain.from_iterable(read_choices(path)):
@@ -38,11 +39,13 @@ def score_run(path: Path) -> dict[Label, int]:
             # prompts made to a length are not kept: they ask nothing, so there is nothing to hold a reply against
             sample = Sample(recorded.sample_id, ()) if kept is None else kept[recorded.sample_id]
             score = verdict(scorer, sample, recorded.choice, recorded.outcome)
-            labels[score.label] += 1
+            if score.value is not None:
+                sums[recorded.cell_id] += score.value
+                scored[recorded.cell_id] += 1
             yield _row(recorded.request_id, recorded.choice.index, scorer, score)
 
     write_scores(path, rows())
-    return dict(labels)
+    return {cell_id: sums[cell_id] / count for cell_id, count in scored.items()}
 
 
 def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) -> Score:

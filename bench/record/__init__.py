@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bench.record.background import spare_pandas
 from bench.record.folder import find_run, is_scored
 from bench.record.header import SCHEMA_VERSION, amend_header, read_header
 from bench.record.journal import SegmentLimits
@@ -36,6 +37,7 @@ __all__ = [
     "read_samples",
     "read_table",
     "settled",
+    "spare_pandas",
     "write_scores",
 ]
 

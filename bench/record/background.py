@@ -78,11 +78,17 @@ class WithoutPandas(MetaPathFinder):
             raise ImportError("pandas is not needed here")
 
 
+def spare_pandas() -> None:
+    """Do without pandas in this process from now on: for one that writes Parquet and shows nothing."""
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, WithoutPandas())
+
+
 def main() -> int:
     """Seal each segment whose path comes in on standard input, until that ends; it does when the run's process dies."""
     with contextlib.suppress(OSError):
         os.nice(10)
-    sys.meta_path.insert(0, WithoutPandas())
+    spare_pandas()
     from bench.record.seal import seal_segment
 
     run = Path(sys.argv[1])
