@@ -407,7 +407,7 @@ def test_an_invalid_measurement_names_no_fastest_cell(tmp_path: Path) -> None:
     assert any(sentence.startswith("Speed: withheld, because the measurement is invalid") for sentence in table.verdict)
     assert not any("Fastest" in sentence for sentence in table.verdict)
     assert any("Accuracy" in sentence for sentence in table.verdict), "a late client scores as well as any"
-    assert "validity: invalid: all 2 cells" in render_terminal(table, 400)
+    assert "validity: invalid: all 2 cells, worst in a: for 1% of the time" in render_terminal(table, 400)
 
 
 def test_the_report_recomputes_the_verdict_and_shows_it_first(

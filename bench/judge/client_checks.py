@@ -125,7 +125,7 @@ def relief(seen: Watched) -> str:
 
 def check_amount(seen: Watched) -> Iterator[Finding]:
     """Says what so few requests cannot show; it is no fault."""
-    count = len(seen.sent)
+    count = len(seen.together.sent)
     if count < MANY:
         least = f", and fewer than {FEW} prove nothing" if count < FEW else ""
         text = f"{requests(count)}: too few to tell how late the slowest 1% were sent (from {MANY} on{least})"

@@ -142,7 +142,8 @@ def _merged(cells: Sequence[CellValidity]) -> list[Finding]:
     merged = []
     for (standing, check), all_of in found.items():
         top, label = max(all_of, key=lambda pair: pair[0].excess)
-        text = top.text if len(cells) == 1 else f"{_where(len(all_of), len(cells), label)}: {top.text}"
+        told_apart = len(all_of) < len(cells) or len({one.text for one, _ in all_of}) > 1
+        text = f"{_where(len(all_of), len(cells), label)}: {top.text}" if told_apart else top.text
         merged.append(Finding(check, standing, text, top.excess))
     return sorted(merged, key=lambda one: -one.standing.rank)
 
