@@ -17,7 +17,7 @@ from bench.measure import decode as decoding
 from bench.measure.codings import CodingError, Dechunker, Reads, dechunk_whole
 from bench.measure.decode import Decoded, decode, decode_stream
 from bench.measure.garbage import rare_collections
-from bench.measure.sse import parse, parse_plain
+from bench.measure.plainly import plain_reply
 
 DONE = b"data: [DONE]\n\n"
 
@@ -72,47 +72,30 @@ def test_what_is_no_whole_chunks_is_left_alone(wire: bytes) -> None:
         assert (byte_stamps(whole[0]), whole[1]) == (byte_stamps(pieces), ended)
 
 
-payloads = st.one_of(
-    st.builds(lambda text: json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}), st.text(max_size=8)),
-    st.sampled_from(["{}", '{"a":\t1}', "[1]", "[DONE]", '{"a"\n:1}', ": x", " {}"]),
-)
-
-
-@given(st.lists(payloads, max_size=6), st.sampled_from([DONE, b"", b"data: [DONE]\n", b": end\n\n" + DONE]), places)
-def test_plain_events_are_those_of_the_parser(events: list[str], end: bytes, at: list[int]) -> None:
-    reads = cut(b"".join(f"data: {event}\n\n".encode() for event in events) + end, at)
-    plain = parse_plain(reads)
-    if plain is not None:
-        frames = parse(reads).frames
-        assert [(frame.ns, frame.data.encode()) for frame in frames[:-1]] == list(zip(*plain, strict=True))
-        assert frames[-1].data == "[DONE]"
-
-
-def test_the_usual_stream_is_plain() -> None:
-    wire = b'data: {"a":1}\n\ndata: {"b":2}\n\n' + DONE
-    assert parse_plain([(5, wire[:20]), (6, wire[20:])]) == ([5, 6], [b'{"a":1}', b'{"b":2}'])
+ONE = b'{"choices":[{"index":0,"delta":{"content":"a"}}]}'
 
 
 @pytest.mark.parametrize(
     "wire",
     [
-        b'data: {"a":1}\n\n',  # not ended
-        b'data: {"a":1}\r\n\r\ndata: [DONE]\r\n\r\n',
-        b'data: {"a":\ndata: 1}\n\n' + DONE,
-        b'event: x\ndata: {"a":1}\n\n' + DONE,
-        b'data: {"a":1}\n\n: alive\n\n' + DONE,
-        b'data: {"a":1}\n\ndata:  {"b":1}\n\n' + DONE,
-        b'data: {"a":1}\n\ndata: [DONE]\n\n' + DONE,
+        b"data: " + ONE + b"\n\n",  # not ended
+        b"data: " + ONE + b"\r\n\r\ndata: [DONE]\r\n\r\n",
+        b'data: {"choices":\ndata: []}\n\n' + DONE,
+        b"event: x\ndata: " + ONE + b"\n\n" + DONE,
+        b"data: " + ONE + b"\n\n: alive\n\n" + DONE,
+        b"data: " + ONE + b"\n\ndata:  " + ONE + b"\n\n" + DONE,
+        b"data: " + ONE + b"\n\ndata: [DONE]\n\n" + DONE,
+        b"data: " + ONE + b"\n\nretry: 5\ndata: " + ONE + b"\n\n" + DONE,
         b"",
     ],
 )
-def test_an_unusual_stream_is_not_plain(wire: bytes) -> None:
-    assert parse_plain([(1, wire)] if wire else []) is None
+def test_an_unusual_stream_is_left_to_the_thorough_way(wire: bytes) -> None:
+    assert plain_reply([(1, wire)] if wire else []) is None
 
 
 def thoroughly(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> Decoded:
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "parse_plain", lambda _: None)
+        patch.setattr(decoding, "plain_reply", lambda _: None)
         return decode_stream(reads)
 
 
@@ -162,6 +145,38 @@ def test_a_usual_reply_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> N
     (choice,) = reply.choices
     assert (choice.text, choice.reasoning) == ("a\u00e9\U0001f600c", "hmahb")
     assert choice.event_kind == (EventKind.REASONING,) * 2 + (EventKind.ANSWER,) * 3
+
+
+def event(text: str, name: str = "content", **more: Any) -> bytes:
+    chunk = {"id": "i", "choices": [{"index": 0, "delta": {name: text, **more}, "finish_reason": None}]}
+    return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+
+
+words = st.text(max_size=4) | st.sampled_from(
+    ["", "a", "i", "\n", '"', "\\", "\x7f", "content", "data: {", "~trial~", "é", "字"]
+)
+runs = st.lists(st.tuples(st.sampled_from(["content", "reasoning", "reasoning_content"]), st.lists(words)), max_size=4)
+
+
+@given(runs, places, st.binary(max_size=3))
+@example([("content", ["a", "b", "", "c"])], [30, 200], b"")
+@example([("reasoning", ["a", "b"]), ("content", ["c", '"', "d"])], [], b"")
+@example([("content", ["a", "b", "c"])], [], b"\xc3")
+def test_words_out_of_a_mould_are_those_that_were_said(
+    said: list[tuple[str, list[str]]], at: list[int], damage: bytes
+) -> None:
+    wire = b"".join(event(text, name) for name, texts in said for text in texts)
+    wire = wire.replace(b'"b"', b'"b' + damage + b'"') + DONE
+    reads = cut(wire, at)
+    with pytest.MonkeyPatch.context() as patch:
+        assert decode(reads) == thoroughly(reads, patch)
+
+
+def test_a_word_that_stands_twice_in_its_event_makes_no_mould() -> None:
+    wire = event("i", x="i") + event("j", x="j") + event("k", x="k") + DONE
+    reply = decode([(1, wire)]).reply
+    assert reply is not None
+    assert reply.choices[0].text == "ijk"
 
 
 def test_collections_are_rare_only_for_a_while() -> None:

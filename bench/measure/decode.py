@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from bench.domain import ErrorKind, Failure, Outcome, Reply
 from bench.measure.assemble import Assembly, bad_payload
 from bench.measure.errors import failure_in
-from bench.measure.payloads import read_chunk, read_chunks, read_json, says_something
+from bench.measure.payloads import read_chunk, read_json, says_something
 from bench.measure.plainly import plain_reply
-from bench.measure.sse import BOM, Frame, parse, parse_plain
+from bench.measure.sse import BOM, Frame, parse
 
 DONE = "[DONE]"
 
@@ -73,7 +73,7 @@ def decode_stream(reads: Reads, broken: Failure | None = None) -> Decoded:
     ``ok`` when every choice that was seen has finished or ``[DONE]`` was seen; an error said by the server, a payload
     that cannot be read and a stream without any choice fail; an end without either mark is truncated.
     """
-    if (reply := _plain_stream(reads)) is not None:
+    if (reply := plain_reply(reads)) is not None:
         return Decoded(Outcome.OK, reply)
     parsed = parse(reads)
     assembly = Assembly()
@@ -104,14 +104,6 @@ def decode_stream(reads: Reads, broken: Failure | None = None) -> Decoded:
     cut = " in the middle of an event" if parsed.unterminated else ""
     detail = f"the stream ended{cut} with neither finish_reason nor [DONE]"
     return Decoded(Outcome.TRUNCATED, reply, Failure(ErrorKind.STREAM_TRUNCATED, detail))
-
-
-def _plain_stream(reads: Reads) -> Reply | None:
-    """The reply of a stream of the usual kind, at less than half the cost; ``None`` where anything is unusual."""
-    if (plain := parse_plain(reads)) is None:
-        return None
-    chunks = read_chunks(plain[1])
-    return None if chunks is None else plain_reply(chunks, plain[0])
 
 
 def _first_bytes(reads: Reads) -> bytes:

@@ -8,7 +8,6 @@ taken as absent. What is seldom looked at (usage, errors, server timings) stays 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -91,10 +90,10 @@ def read_chunk(data: str) -> Chunk | None:
     return _tolerant_chunk(payload) if isinstance(payload, dict) else None
 
 
-def read_chunks(payloads: Sequence[bytes]) -> list[Chunk] | None:
-    """Chunks of exactly the shape of :class:`Chunk`; ``None`` where any is not."""
+def read_exactly(payload: bytes) -> Chunk | None:
+    """The payload as a chunk, ``None`` where it is not exactly of the shape of :class:`Chunk`."""
     try:
-        return list(map(_decoder.decode, payloads))
+        return _decoder.decode(payload)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return None
 

@@ -18,9 +18,6 @@ BOM = b"\xef\xbb\xbf"
 FIELD_ERROR = "field:error"
 
 
-_PLAIN_START, _PLAIN_BETWEEN, _PLAIN_END = b"data: {", b"\n\ndata: {", b"\n\ndata: [DONE]\n\n"
-
-
 class Frame(NamedTuple):
     """One dispatched event. ``ns`` is the stamp of the read that completed it (0 where the caller gave none)."""
 
@@ -132,30 +129,6 @@ def parse(reads: Sequence[tuple[int, bytes]]) -> Parsed:
     parser = SseParser()
     frames = [frame for ns, data in reads for frame in parser.feed(data, ns)]
     return Parsed(frames, parser.comments, parser.close())
-
-
-def parse_plain(reads: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[bytes]] | None:
-    """Stamps and data of the events before ``[DONE]``, where each is one line ``data: {...}`` and nothing else follows.
-
-    Most streams are of this kind and need not go through :func:`parse`, which would give the same. ``None`` for others.
-    """
-    raw = b"".join([data for _, data in reads])
-    if not raw.startswith(_PLAIN_START) or not raw.endswith(_PLAIN_END) or b"\r" in raw:
-        return None
-    events = raw[len(_PLAIN_START) - 1 : -len(_PLAIN_END)].split(b"\n\ndata: ")
-    # no line ends but those that part events, and every event starts like an object
-    if raw.count(b"\n") != 2 * len(events) + 2 or raw.count(_PLAIN_BETWEEN) != len(events) - 1:
-        return None
-    stamps: list[int] = []
-    marks = iter(reads)
-    completes_at, ns, read_until = 0, 0, 0
-    for event in events:
-        completes_at += len(event) + 8  # "data: " and the two line ends
-        while read_until < completes_at:
-            ns, data = next(marks)
-            read_until += len(data)
-        stamps.append(ns)
-    return stamps, events
 
 
 def _cut(raw: bytes, reads: Iterable[tuple[int, bytes]], line_end: bytes) -> Parsed:
