@@ -59,8 +59,11 @@ class Direct:
             if transport is None or transport.is_closing():
                 raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-            sending.wrote(len(body))
+            request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+            # stamped before the write: the server may have it, and answer, before a write that sends at once returns
+            sent_ns = sending.clock()
+            transport.write(request)
+            sending.wrote(len(body), sent_ns)
         except BaseException:
             connection.close()
             raise

@@ -37,12 +37,12 @@ class Sending:
         if self.connect_start_ns is not None:
             self.connect_ns = now_ns - self.connect_start_ns
 
-    def wrote(self, size: int) -> None:
-        """A part of the request body is handed to the socket."""
+    def wrote(self, size: int, at_ns: int | None = None) -> None:
+        """A part of the request body was handed to the socket, ``at_ns`` or just now."""
         self.unsent -= size
         if self.unsent > 0:
             return
-        self.marks.sent_ns = self.clock()
+        self.marks.sent_ns = self.clock() if at_ns is None else at_ns
         if self.watch is not None:
             self.watch.enter_phase()
         if self.on_sent is not None:
