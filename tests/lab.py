@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from lab_truth import Cost, Errors, build, errors, run_counted, serving
 
+from bench.calibration import read as read_calibration
 from bench.record import read_header
 
 FOUND_AT = Path(__file__).resolve().parents[2] / "shared" / "lab" / "truthd.c"
@@ -58,11 +59,11 @@ class Lab:
             target, holds = f">= {least:g}{unit}", value >= least
         self.rows.append(Row(what, target, f"{value:.3g}{unit}" if abs(value) < 1000 else f"{value:.0f}{unit}", holds))
 
-    def bench(self, base_url: str, cores: Sequence[int], *overrides: str) -> tuple[Path, Cost]:
+    def bench(self, base_url: str, cores: Sequence[int], *overrides: str, report: str = "none") -> tuple[Path, Cost]:
         """One complete ``bench run`` against the server: its folder and its cost."""
         results = Path(tempfile.mkdtemp(dir=self.folder))
         command = [sys.executable, "-m", "bench", "run", "provider=compatible", f"provider.base_url={base_url}"]
-        command += ["model=custom", "model.name=truth", "scorer=none", "report=none", f"results_dir={results}"]
+        command += ["model=custom", "model.name=truth", "scorer=none", f"report={report}", f"results_dir={results}"]
         cost = run_counted([*command, *overrides], cores)
         (run,) = (path.parent for path in results.glob("*/*/run.json"))
         return run, cost
@@ -99,10 +100,11 @@ def measure_burst(lab: Lab, streams: int, processes: int) -> None:
                 f"load.requests={streams}",
                 "sampling.max_tokens=100",
                 f"engine.processes={processes}",
+                report="quick",
             )
         found = errors(run, truth)
         header = read_header(run)
-        verdict = (header.get("verdict") or {}).get("verdict", "none")
+        verdict = header["validity"]["standing"]
         off = [abs(float(np.median(found.ttft_ms))) / 100, abs(float(np.median(found.tpot)))]
         worst_valid.append(max(off) if verdict == "valid" else 0.0)
         cpu = sum(one["cpu_s"] for one in header["vitals"])
@@ -179,6 +181,34 @@ def measure_small_job(lab: Lab) -> None:
     lab.add("10 requests, start to exit: peak memory", rss, " MB", most=150)
 
 
+def measure_claim(lab: Lab) -> None:
+    """Whether the error that ``bench calibrate`` claims for 100 streams holds against this server as well."""
+    streams, seconds = 100, 4
+
+    def once() -> list[float]:
+        results = tempfile.mkdtemp(dir=lab.folder)
+        asked = ["--levels", str(streams), "--seconds", str(seconds), "--processes", "1", "--results-dir", results]
+        run_counted([sys.executable, "-m", "bench", "calibrate", *asked], lab.cores)
+        made = read_calibration(Path(results))
+        assert made is not None
+        (claimed,) = made.levels
+        rate = claimed.requests_per_s
+        with serving(lab.truthd, lab.cores, ttft_ms=100, itl_ms=20, tokens=100) as truth:
+            load = ("load=constant", f"load.rate={rate:.3f}", f"load.requests={claimed.requests}", "engine.processes=1")
+            run, _ = lab.bench(truth.base_url, lab.cores, *load, "sampling.max_tokens=100")
+        p50, p99, tpot = quantiles(errors(run, truth))
+        return [claimed.ttft_error_ms_p50, claimed.ttft_error_ms_p99, claimed.tpot_error_p50 * 100, p50, p99, tpot]
+
+    claimed50, claimed99, claimed_tpot, p50, p99, tpot = medians(lab.runs, once)
+    where = f"{streams} streams"
+    lab.add(f"{where}: TTFT error p50 that calibrate claims", claimed50, " ms")
+    lab.add(f"{where}: TTFT error p99 that calibrate claims", claimed99, " ms")
+    lab.add(f"{where}: TPOT error that calibrate claims", claimed_tpot, " %")
+    lab.add(f"{where}: TTFT error p50", p50, " ms", most=round(claimed50 + 0.5, 1))
+    lab.add(f"{where}: TTFT error p99", p99, " ms", most=round(claimed99 + 2, 1))
+    lab.add(f"{where}: TPOT error", tpot, " %", most=round(claimed_tpot + 0.5, 1))
+
+
 PARTS: dict[str, Callable[[Lab], None]] = {
     "50": lambda lab: measure_burst(lab, 50, 1),
     "500": lambda lab: measure_burst(lab, 500, 1),
@@ -186,6 +216,7 @@ PARTS: dict[str, Callable[[Lab], None]] = {
     "1000": lambda lab: measure_burst(lab, 1000, 1),
     "cost": measure_cost,
     "small": measure_small_job,
+    "claim": measure_claim,
 }
 
 
