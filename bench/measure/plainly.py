@@ -45,6 +45,8 @@ class Mould:
         """The words of the events, up to the first of another shape or with escapes."""
         head, tail = self.head, self.tail
         before, after = len(head), -len(tail)
+        if not (events and events[0].startswith(head)):
+            return []
         fits = [event.startswith(head) and event.endswith(tail) and len(event) >= before - after for event in events]
         fitting = events if all(fits) else events[: fits.index(False)]
         words = [event[before:after] for event in fitting]
