@@ -21,7 +21,7 @@ from measured import Counted, open_record
 from setups import experiment, rows_file
 from test_dispatch import ScriptedSender
 
-from bench.domain import Answer, Exchange
+from bench.domain import Answer
 from bench.measure import run as run_module
 from bench.measure import worker as worker_module
 from bench.measure.plan import Plan, make_plan
