@@ -141,3 +141,10 @@ def test_a_code_block_cannot_be_closed_from_inside(text: str) -> None:
     assert first == f"{last}sh"
     assert set(last) == {"`"}
     assert all(last not in line for line in inside)
+
+
+def test_the_report_says_how_many_connections_were_opened(tmp_path: Path) -> None:
+    opened = text_of(tmp_path / "a", [MadeCell({}, questions=10, connect_ms=2.5)])
+    assert "10 opened by a request (median 2.5 ms, in no latency), 0 used again" in opened
+    kept = text_of(tmp_path / "b", [MadeCell({}, questions=10)])
+    assert "all 10 requests went over connections that were open" in kept

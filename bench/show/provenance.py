@@ -28,6 +28,7 @@ def facts(header: Mapping[str, Any], run: RunRows) -> list[tuple[str, object]]:
         ("git commit", header.get("git_commit")),
         ("host", ", ".join(f"{host[key]}" for key in ("node", "system", "machine") if host.get(key))),
         ("CPUs", host.get("cpus")),
+        ("connections", _connections(run)),
     ]
     for key, dataset in (header.get("datasets") or {}).items():
         digest = dataset.get("content_hash") or dataset.get("sha256")
@@ -35,6 +36,18 @@ def facts(header: Mapping[str, Any], run: RunRows) -> list[tuple[str, object]]:
     for key, values in _fixed(run).items():
         found.append((key, values))
     return [(name, value) for name, value in found if value not in (None, "")]
+
+
+def _connections(run: RunRows) -> str | None:
+    """How many requests had to open a connection, and what that took: it is in no latency."""
+    sent = run.requests[run.requests["sent_ns"].notna()]
+    if sent.empty:
+        return None
+    opened_ms = sent["connect_ns"].dropna() / 1e6
+    if opened_ms.empty:
+        return f"all {len(sent):,} requests went over connections that were open"
+    took = f"{len(opened_ms):,} opened by a request (median {opened_ms.median():.3g} ms, in no latency)"
+    return f"{took}, {len(sent) - len(opened_ms):,} used again"
 
 
 def _fixed(run: RunRows) -> dict[str, str]:
