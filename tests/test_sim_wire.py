@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -15,6 +16,7 @@ import pytest
 from sim_thread import SimThread
 
 from bench.providers.sim import Faults, Framing, ModelKnobs, SimKnobs, ToolDelta, UsageStyle
+from bench.sim.wire import Connection
 
 PLAIN = "Qwen/Qwen2.5-7B-Instruct"
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
@@ -368,3 +370,27 @@ def test_a_client_that_leaves_frees_its_slot(threads: SimThread, tmp_path: Path)
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.005)
     assert truth(log)["client_left"] is True
+
+
+def test_a_request_that_cannot_be_read_is_answered_once() -> None:
+    """Kept, its bytes would be parsed and refused again and again, connection or not."""
+    handled: list[Any] = []
+
+    async def turns() -> int:
+        connection = Connection(lambda request, _: handled.append(request))
+        parsed = 0
+        parse = connection._parse
+
+        def counting() -> Any:
+            nonlocal parsed
+            parsed += 1
+            return parse()
+
+        connection._parse = counting  # type: ignore[method-assign]  # counted, else as it is
+        connection.data_received(b"nonsense\r\n\r\nand more")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return parsed
+
+    assert asyncio.run(turns()) == 1
+    assert handled == []

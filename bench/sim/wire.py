@@ -179,6 +179,7 @@ class Connection(asyncio.Protocol):
         try:
             request = self._parse()
         except _BadRequestError as error:
+            self._received.clear()  # what follows cannot be told apart from it; kept, it would be parsed again for ever
             self.respond(error.status, str(error).encode(), "text/plain; charset=utf-8", [("connection", "close")])
             self._close()
             return
