@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measured import Counted, open_record, run_measured
 from setups import experiment, rows_file
+from test_dispatch import ScriptedSender
 
 from bench.config import Budget, Engine, Limits
 from bench.measure import crew as crew_module
@@ -22,7 +24,8 @@ from bench.measure.plan import make_plan
 from bench.measure.run import measure, process_count, unsent
 from bench.measure.servers import Servers
 from bench.measure.shards import Shard, share
-from bench.measure.worker import budget_share, limits_share
+from bench.measure.stop import Stop
+from bench.measure.worker import Worker, budget_share, limits_share
 from bench.record import Record, read_table
 
 FAST: dict[str, Any] = {"kind": "sim", "name": "sim", "knobs": {"speed": 0}}
@@ -170,3 +173,31 @@ def test_a_worker_starts_nothing_while_too_much_is_unwritten() -> None:
         return said
 
     assert asyncio.run(go()) == ["waiting", "started"]
+
+
+def test_a_stage_asks_for_room_before_each_start(tmp_path: Path) -> None:
+    """The bound is the shard's share of what may be in flight."""
+    plan = make_plan([experiment(rows_file(tmp_path, 6), load={"kind": "closed", "concurrency": 8})])
+    sender, asked = ScriptedSender(), list[int]()
+
+    async def room(most: int) -> None:
+        asked.append(most)
+
+    async def go() -> None:
+        worker = Worker(
+            plan,
+            Shard(0, 2),
+            {cell.cell_id: sender for cell in plan.cells},
+            frozenset(),
+            stop=Stop(),
+            sink=lambda _: None,
+            note=lambda _: None,
+            throttled=lambda _: None,
+            clock=time.monotonic_ns,
+            room=room,
+        )
+        await worker.run_stage(plan.stages[0], time.monotonic_ns())
+
+    asyncio.run(go())
+    assert sender.calls == 3
+    assert asked == [4] * 3

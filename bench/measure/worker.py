@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -75,6 +76,7 @@ class Worker:
             start_ns=start_ns,
             random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
             clock=self._clock,
+            room=self._room and partial(self._room, self._most_unwritten(stage)),
         )
         members, senders = lane_members(stage), self._senders_of(stage)
         lanes = [
@@ -141,6 +143,10 @@ class Worker:
     def _slots(self, stage: Stage) -> asyncio.Semaphore | None:
         bound = stage.cells[0].config.load.in_flight_bound
         return None if bound is None else asyncio.Semaphore(share(bound, self._shard))
+
+    def _most_unwritten(self, stage: Stage) -> int:
+        bound = stage.cells[0].config.load.in_flight_bound
+        return MOST_UNWRITTEN if bound is None else min(share(bound, self._shard), MOST_UNWRITTEN)
 
     def _limits_of(self, key: str, cell: Cell) -> AccountLimits:
         if key not in self._limits:
