@@ -198,15 +198,17 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
 
 def _show(plan: Plan, path: Path) -> SummaryTable:
     """Judge the measurement, print the summary and write the report."""
+    from bench.judge.rows import read_run
     from bench.judge.validity import keep_validity
-    from bench.show.report import write_report
-    from bench.show.summary import render_terminal, summarise
+    from bench.show.report import write_files
+    from bench.show.summary import render_terminal, summary_of
 
-    summary = summarise(path)
+    run = read_run(path)
+    summary = summary_of(run)
     keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
         print(render_terminal(summary))
-    for written in write_report(path, plan.experiment.report):
+    for written in write_files(run, summary, plan.experiment.report):
         print(written)
     return summary
 

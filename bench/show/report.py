@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
             keep_validity(run.path, summary.validity[summary.run_id])
         except OSError as error:
             raise _unwritable(run, error) from error
-        for written in _write(run, summary, ReportConfig(), metrics):
+        for written in write_files(run, summary, ReportConfig(), metrics):
             print(written)
     return 0
 
@@ -115,10 +115,15 @@ def write_report(path: Path, config: ReportConfig) -> list[Path]:
     if not (config.summary or config.markdown or config.plots):
         return []
     run = read_run(path)
-    return _write(run, summary_of(run), config)
+    return write_files(run, summary_of(run), config)
 
 
-def _write(run: RunRows, summary: SummaryTable, config: ReportConfig, metrics: str = OURS) -> list[Path]:
+def write_files(run: RunRows, summary: SummaryTable, config: ReportConfig, metrics: str = OURS) -> list[Path]:
+    """:func:`write_report` of rows that are read and summed up already.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     from bench.show.plots import write_plots
 
     try:
