@@ -58,7 +58,7 @@ $(VENV)/.with-local: $(DECLARED) | $(BIN)/python
 constraints:
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip install --quiet '.[dev,local]'
+	build/pins/bin/python -m pip install --quiet '.[dev,local,remote]'
 	{ grep '^#' constraints.txt; \
 	  { build/pins/bin/python -m pip freeze --exclude chatbench | tr 'A-Z_' 'a-z-'; \
 	    echo '$(MODEL_FILE)'; } | LC_ALL=C sort; } > build/constraints.txt
