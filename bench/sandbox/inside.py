@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import resource
@@ -21,144 +22,21 @@ import time
 import types
 from typing import Any
 
-NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
-MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
-CAPABILITY_VERSION_3 = 0x20080522
-OUTER_NOBODY, INNER_USER = 65534, 1000
-DEVICES = ("null", "zero", "random", "urandom")
 LOOK_EVERY_MS = 20
 MAX_SAID_BYTES = 4096
 
-libc = ctypes.CDLL(None, use_errno=True)
+
+def beside(name: str) -> Any:
+    """The module in the file beside this one, which has no package here."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def call(name: str, *arguments: Any) -> int:
-    """One libc call; raises ``OSError`` where it fails."""
-    result = int(getattr(libc, name)(*arguments))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
-    return result
-
-
-def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """mount(2)."""
-    call("mount", source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), options.encode())
-
-
-def die_with_parent(parent: int) -> None:
-    """Be killed when the parent ends, however it ends."""
-    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def enter_namespaces() -> int:
-    """Namespaces of one's own for everything; gives the exit status of the init that then ran in them."""
-    me = os.getpid()
-    unshared, tell = os.pipe()
-    mapper = os.fork()
-    if mapper == 0:  # whoever maps users has to stand outside of the new namespace
-        os.close(tell)
-        if os.read(unshared, 1):
-            write_maps(me)
-        os._exit(0)
-    call("unshare", NEW_NAMESPACES)
-    os.write(tell, b".")
-    if os.waitpid(mapper, 0)[1] != 0:
-        raise OSError("the users of the namespace cannot be mapped")
-    init = os.fork()
-    if init == 0:
-        # from inside, the parent is outside and has no number
-        die_with_parent(0)
-        init_process(build_room)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(init, 0)[1])
-
-
-def write_maps(target: int) -> None:
-    """Root stays what it is and the program becomes nobody; who is not root can only map itself."""
-    if os.geteuid() == 0:
-        with contextlib.suppress(OSError):
-            for name in ("gid_map", "uid_map"):
-                put(f"/proc/{target}/{name}", f"0 0 1\n{INNER_USER} {OUTER_NOBODY} 1\n")
-            return
-    put(f"/proc/{target}/setgroups", "deny")
-    put(f"/proc/{target}/gid_map", f"{INNER_USER} {os.getegid()} 1\n")
-    put(f"/proc/{target}/uid_map", f"{INNER_USER} {os.geteuid()} 1\n")
-
-
-def put(path: str, text: str) -> None:
-    """Write one kernel file in one go."""
-    file = os.open(path, os.O_WRONLY)
-    try:
-        os.write(file, text.encode())
-    finally:
-        os.close(file)
-
-
-def build_room(order: dict[str, Any]) -> int | None:
-    """A root of its own: what ``roots`` names, read-only, a private ``/tmp``, and nothing else.
-
-    Gives a handle on a ``/proc`` that only the init sees, ``None`` where the kernel allows no fresh one.
-    """
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
-    mount("room", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,nr_inodes=512,mode=755")
-    os.chdir("/tmp")
-    os.mkdir("old")
-    call("pivot_root", b".", b"old")
-    os.chdir("/")
-    for root in order["roots"]:
-        os.makedirs(root, exist_ok=True)
-        mount(f"/old{root}", root, None, MS_BIND | MS_REC)
-    for link, target in order["links"].items():
-        os.symlink(target, link)
-    os.mkdir("/dev")
-    for name in DEVICES:
-        put_file(f"/dev/{name}")
-        mount(f"/old/dev/{name}", f"/dev/{name}", None, MS_BIND)
-    proc = private_proc()
-    call("umount2", b"/old", MNT_DETACH)
-    os.rmdir("/old")
-    for point in mount_points(order["roots"], proc):
-        mount("none", point, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    os.mkdir("/tmp")
-    mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={order['tmp_bytes']},nr_inodes=4096,mode=1777")
-    mount("none", "/", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    call("sethostname", b"sandbox", 7)
-    os.chdir("/tmp")
-    return proc
-
-
-def put_file(path: str) -> None:
-    """An empty file to mount over."""
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-
-
-def private_proc() -> int | None:
-    """A handle on the ``/proc`` of these namespaces, itself unmounted again; it also forbids further namespaces."""
-    os.mkdir("/proc")
-    try:
-        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    except OSError:  # a container that masks parts of its own /proc allows no other one
-        return None
-    handle = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-    with contextlib.suppress(OSError):
-        put("/proc/sys/user/max_user_namespaces", "0")
-    call("umount2", b"/proc", MNT_DETACH)
-    return handle
-
-
-def mount_points(roots: list[str], proc: int | None) -> list[str]:
-    """Every mount under the roots, those that came along inside of them too."""
-    if proc is None:
-        return list(roots)
-    with os.fdopen(os.open("self/mountinfo", os.O_RDONLY, dir_fd=proc)) as file:
-        points = [line.split()[4].encode().decode("unicode_escape") for line in file]
-    return [point for point in points if any(point == root or point.startswith(f"{root}/") for root in roots)]
+walls = beside("walls")
 
 
 def standing_room(order: dict[str, Any]) -> int | None:
@@ -170,7 +48,7 @@ def standing_room(order: dict[str, Any]) -> int | None:
 def init_process(room: Any) -> None:
     """Process 1 of the room: starts the program, reaps, watches, reports; when it ends, the kernel ends all others."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an init without a handler cannot be signalled from inside
-    call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # nor read through /proc
+    walls.call("prctl", walls.PR_SET_DUMPABLE, 0, 0, 0, 0)  # nor read through /proc
     order = json.loads(sys.stdin.buffer.read())
     proc = room(order)
     said, say = os.pipe()
@@ -203,16 +81,16 @@ def confine(order: dict[str, Any]) -> None:
         resource.setrlimit(name, (limit, limit))
     for capability in range(64):
         with contextlib.suppress(OSError):
-            call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+            walls.call("prctl", walls.PR_CAPBSET_DROP, capability, 0, 0, 0)
     if os.getuid() == 0:
         with contextlib.suppress(OSError):
             os.setgroups([])
         with contextlib.suppress(OSError):  # bubblewrap maps one user only: root then stays, without any right
-            os.setresgid(INNER_USER, INNER_USER, INNER_USER)
-            os.setresuid(INNER_USER, INNER_USER, INNER_USER)
-    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-    call("capset", header, (ctypes.c_uint32 * 6)())
-    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            os.setresgid(walls.INNER_USER, walls.INNER_USER, walls.INNER_USER)
+            os.setresuid(walls.INNER_USER, walls.INNER_USER, walls.INNER_USER)
+    header = (ctypes.c_uint32 * 2)(walls.CAPABILITY_VERSION_3, 0)
+    walls.call("capset", header, (ctypes.c_uint32 * 6)())
+    walls.call("prctl", walls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_NPROC, (order["processes"], order["processes"]))
 
 
@@ -269,7 +147,7 @@ def watch(program: int, said: int, proc: int | None, order: dict[str, Any], toke
                 return "limit", "too many processes"
         heard = listen(said, heard, poll)
         status = reaped(program)
-    heard = listen(said, heard, None)
+    heard = listen(said, heard, poll)
     if status == 0 and heard == token + b"passed":
         return "passed", ""
     for word in ("failed", "limit"):
@@ -287,9 +165,9 @@ def listen(said: int, heard: bytes, poll: Any) -> bytes:
         more = os.read(said, MAX_SAID_BYTES)
     except BlockingIOError:
         return heard
-    if not more and poll is not None:  # all writers are gone: the process is about to be reaped
-        poll.unregister(said)
-        time.sleep(0.001)
+    if not more:  # all writers are gone, which would end every later wait at once
+        with contextlib.suppress(KeyError):
+            poll.unregister(said)
     return (heard + more)[: 2 * MAX_SAID_BYTES]
 
 
@@ -324,10 +202,10 @@ def usage(proc: int | None) -> tuple[float, int, int]:
 def main() -> int:
     """Nice to the machine: the first to go when memory runs out."""
     with contextlib.suppress(OSError):
-        put("/proc/self/oom_score_adj", "1000")
+        walls.put("/proc/self/oom_score_adj", "1000")
     if sys.argv[1] == "build":
-        die_with_parent(int(sys.argv[2]))
-        return enter_namespaces()
+        walls.die_with_parent(int(sys.argv[2]))
+        return int(walls.enter_namespaces(init_process))
     init_process(standing_room)
     return 0
 

@@ -10,6 +10,7 @@ from bench.domain import ConfigError
 from bench.sandbox.rooms import Backend, Ended, Limits, SandboxError, run_program
 
 _LIMITS = Limits(cpu_s=2.0)
+_OR_WRONG = "\nexcept OSError:\n    pass\nelse:\n    assert False"
 _TRIALS = (
     ("a right program passes", "assert sum(range(4)) == 6", Ended.PASSED, _LIMITS),
     ("a wrong program fails", "assert sum(range(4)) == 7", Ended.FAILED, _LIMITS),
@@ -17,14 +18,13 @@ _TRIALS = (
     ("an endless program is ended", "while True:\n    pass", Ended.TIMEOUT, Limits(cpu_s=0.1)),
     (
         "nothing outside can be written",
-        "try:\n    open('/usr/bench-was-here', 'w')\nexcept OSError:\n    pass\nelse:\n    assert False",
+        "try:\n    open('/usr/bench-was-here', 'w')" + _OR_WRONG,
         Ended.PASSED,
         _LIMITS,
     ),
     (
         "there is no network",  # the address is one of documentation's; to connect a datagram socket sends nothing
-        "import socket\nplug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "try:\n    plug.connect(('203.0.113.1', 9))\nexcept OSError:\n    pass\nelse:\n    assert False",
+        "from socket import *\ntry:\n    socket(AF_INET, SOCK_DGRAM).connect(('203.0.113.1', 9))" + _OR_WRONG,
         Ended.PASSED,
         _LIMITS,
     ),
@@ -69,7 +69,7 @@ def ready_backend() -> Backend:
             return backend
         said += found
     raise ConfigError(
-        f"programs of models cannot be run here, for no sandbox stands ({'; '.join(said)}); on Linux install bubblewrap "
-        f"and allow user namespaces (in a container: --security-opt seccomp=unconfined, or --privileged), or score the "
-        f"run on another machine with `bench score`"
+        f"programs of models cannot be run here, for no sandbox stands ({'; '.join(said)}); on Linux install "
+        f"bubblewrap and allow user namespaces (in a container: --security-opt seccomp=unconfined, or --privileged), "
+        f"or score the run on another machine with `bench score`"
     )

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-_INSIDE = Path(__file__).with_name("inside.py")
-_MOUNTED_INSIDE = "/inside.py"
+_FOLDER = Path(__file__).parent
+_MOUNTED = "/inside"
 _SYSTEM = ("/lib", "/lib64", "/lib32", "/bin", "/sbin")
 _GRACE_S = 20.0
 #: all that a program finds in its environment
@@ -115,21 +115,21 @@ def run_program(program: str, limits: Limits, backend: Backend) -> Finding:
 
 def _read(backend: Backend, said: bytes, complaint: bytes) -> Finding:
     started, _, rest = said.partition(b"\n")
+    last = "".join(complaint.decode("utf-8", "replace").strip().splitlines()[-1:])[:300]
     if started != b"started":
-        last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise SandboxError(f"{backend}: {''.join(last) or 'it ended without a word'}")
+        raise SandboxError(f"{backend}: {last or 'it ended without a word'}")
     try:
         found = json.loads(rest)
     except ValueError:  # the kernel ended it for want of memory, or the program found a way
-        return Finding(Ended.LIMIT, "the sandbox ended before the program did")
+        return Finding(Ended.LIMIT, f"the sandbox ended before the program did {last}".strip())
     return Finding(Ended(found["ended"]), str(found["why"]))
 
 
 def _command(backend: Backend) -> Sequence[str]:
     python = [_python(), "-I", "-S", "-B"]
     if backend is Backend.NAMESPACES:
-        return [*python, str(_INSIDE), "build", str(os.getpid())]
-    return [*_bubblewrap(), *python, _MOUNTED_INSIDE, "stands"]
+        return [*python, str(_FOLDER / "inside.py"), "build", str(os.getpid())]
+    return [*_bubblewrap(), *python, f"{_MOUNTED}/inside.py", "stands"]
 
 
 def _bubblewrap() -> list[str]:
@@ -145,7 +145,9 @@ def _bubblewrap() -> list[str]:
         options += ["--symlink", target, link]
     for device in ("null", "zero", "random", "urandom"):
         options += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    options += ["--ro-bind", str(_INSIDE), _MOUNTED_INSIDE, "--proc", "/proc"]
+    for script in ("inside.py", "walls.py"):
+        options += ["--ro-bind", str(_FOLDER / script), f"{_MOUNTED}/{script}"]
+    options += ["--proc", "/proc"]
     options += ["--size", str(Limits.tmp_bytes), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
     return [found, *options]
 
