@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from bench.domain import Choice, Label, Score
+from bench.domain import Choice, Label, Sample, Score
 
 MAX_TEXT_CHARS = 200_000
 MAX_SHOWN_CHARS = 200
@@ -15,11 +15,16 @@ MAX_SHOWN_CHARS = 200
 _THOUGHT_END = re.compile(r"</think(?:ing)?>")
 
 
-def reply_text(choice: Choice) -> str:
+def unstripped_text(choice: Choice) -> str:
     """The answer text of a choice: without a leaked ``<think>`` block, at most the last 200,000 characters of it."""
     text = choice.text[-MAX_TEXT_CHARS:]
     ends = list(_THOUGHT_END.finditer(text))
-    return (text[ends[-1].end() :] if ends else text).strip()
+    return text[ends[-1].end() :] if ends else text
+
+
+def reply_text(choice: Choice) -> str:
+    """The answer text of a choice as :func:`unstripped_text` gives it, without whitespace at its ends."""
+    return unstripped_text(choice).strip()
 
 
 def plain(text: str, case: bool = False) -> str:
@@ -33,6 +38,19 @@ def shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
+
+
+def targets_of(sample: Sample) -> list[Any]:
+    """The accepted targets of a row: the items of a list, else the target itself; none where there is no target."""
+    if sample.target is None:
+        return []
+    return list(sample.target) if isinstance(sample.target, list | tuple) else [sample.target]
+
+
+def graded(value: float, exact: bool, extracted: Any, detail: str = "") -> Score:
+    """A verdict of degree: ``correct`` where ``exact``, ``wrong`` at value 0, else ``partial``."""
+    label = Label.CORRECT if exact else Label.PARTIAL if value > 0 else Label.WRONG
+    return Score(min(max(value, 0.0), 1.0), label, shown(extracted), detail)
 
 
 def right_or_wrong(right: bool, extracted: Any, detail: str = "") -> Score:
