@@ -283,7 +283,8 @@ def completed(experiment: Experiment) -> Experiment:
     dataset = experiment.dataset
     if dataset.name or not dataset.path:
         return experiment
-    return replace(experiment, dataset=replace(dataset, name=PurePath(dataset.path).name.split(".")[0]))
+    first = dataset.path[0] if isinstance(dataset.path, list) else dataset.path
+    return replace(experiment, dataset=replace(dataset, name=PurePath(str(first)).name.split(".")[0]))
 
 
 def plain(value: Any) -> Any:

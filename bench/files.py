@@ -16,6 +16,8 @@ from bench.places import shipped
 from bench.registry import unknown
 
 SHIPPED = "shipped://"
+#: an endless line, such as a few kilobytes of gzip can hold, is not read into memory
+MAX_LINE_BYTES = 256 * 1024**2
 
 
 @dataclass
@@ -55,7 +57,7 @@ def resolve(path: str | None, root: Path | None = None, key: str = "dataset.path
     if path.startswith(SHIPPED):
         return _shipped_file(path, key)
     if "://" in path:
-        raise ConfigError(f"{key}={path}: a path is a file name or {SHIPPED}NAME; other addresses are not read")
+        raise ConfigError(f"{key}={path}: is no file name, and no address of a kind that is read here")
     found = (root or Path()) / Path(path).expanduser()
     if not found.is_file():
         raise ConfigError(f"{key}={path}: there is no such file (looked for {found.absolute()})")
@@ -84,9 +86,12 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
 
 
-def text_lines(path: Path, stream: IO[bytes], problems: Problems) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path | str, stream: IO[bytes], problems: Problems) -> Iterator[tuple[int, str]]:
     """Lines as ``(number from 1, text with its line end)``; a line that is not UTF-8 is noted and comes out empty."""
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES), b""), start=1):
+        if len(line) == MAX_LINE_BYTES:
+            problems.add(f"{path}:{number}: a line of over {MAX_LINE_BYTES} bytes; the rest of the file is not read")
+            return
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:

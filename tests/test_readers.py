@@ -107,7 +107,9 @@ def test_a_missing_shipped_file_lists_those_that_exist() -> None:
     assert "chinese.jsonl" in problem
 
 
-@pytest.mark.parametrize("path", ["https://example.org/x.jsonl", "shipped://../pyproject.toml", ""])
+@pytest.mark.parametrize(
+    "path", ["ftp://example.org/x.jsonl", "http://example.org/x.jsonl", "shipped://../pyproject.toml", ""]
+)
 def test_paths_that_are_no_files_are_refused(path: str) -> None:
     assert "dataset.path" in refused(path)[0]
 

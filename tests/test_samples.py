@@ -15,7 +15,7 @@ from bench.datasets import Dataset
 from bench.datasets.jsonl import JsonLines
 from bench.domain import ConfigError
 from bench.registry import build, discover
-from bench.samples import SampleSet, load_samples
+from bench.samples import SampleSet, load_samples, repeats_told
 
 discover()
 
@@ -50,11 +50,20 @@ def texts(found: SampleSet) -> list[str]:
 def test_duplicate_ids_name_both_places(folder: Path) -> None:
     path = folder / "rows.jsonl"
     written(path, {"id": 7, "prompt": "a"}, {"prompt": "b"}, {"id": "7", "prompt": "c"}, {"prompt": "b"})
-    first, second = refused(path)
-    assert f"{path}:3" in first
-    assert f"{path}:1" in first
-    assert f"{path}:4" in second
-    assert f"{path}:2" in second
+    (problem,) = refused(path)
+    assert f"{path}:3" in problem
+    assert f"{path}:1" in problem
+
+
+def test_rows_that_ask_the_same_are_kept_apart_and_told(folder: Path) -> None:
+    path = written(folder / "rows.jsonl", {"prompt": "b"}, {"prompt": "a"}, {"prompt": "b"}, {"id": "x", "prompt": "b"})
+    found = load(path)
+    ids = [sample.sample_id for sample in found.samples]
+    assert len(set(ids)) == 4
+    assert ids[2] == f"{ids[0]}-2"
+    assert found.repeated == ((ids[2], ids[0]), ("x", ids[0]))
+    assert "2 of 4 samples ask" in str(repeats_told("rows", found))
+    assert repeats_told("rows", load(path, limit=2)) is None
 
 
 def test_only_the_first_twenty_problems_are_told(folder: Path) -> None:

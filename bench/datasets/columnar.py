@@ -7,36 +7,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.datasets import Dataset
-from bench.domain import ConfigError, JsonObject
-from bench.files import opened, resolve
+from bench.datasets.published import Published
+from bench.domain import JsonObject
+from bench.files import Problems
 from bench.registry import plugin
+from bench.sources import Part
 
 
 @plugin("dataset", "parquet")
 @dataclass(frozen=True)
-class Parquet(Dataset):
-    """A ``.parquet`` file (or one gzipped as a whole); a place is ``file:N`` with N the row's number from 1."""
+class Parquet(Published):
+    """``.parquet`` files (or ones gzipped as a whole); a place is ``file:N`` with N the row's number from 1."""
 
     kind: str = "parquet"
 
-    def rows(self) -> Iterator[tuple[str, JsonObject]]:
+    def read(self, part: Part, problems: Problems) -> Iterator[tuple[str, JsonObject]]:
         """Every row, null cells left out, dates and other types without a JSON form as text."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = resolve(self.path)
         number = 0
-        with opened(path) as stream:
-            source = io.BytesIO(stream.read()) if path.suffix == ".gz" else stream
-            try:
-                for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield f"{path}:{number}", {k: _plain(v) for k, v in row.items() if v is not None}
-            except (pa.ArrowException, OSError) as error:
-                reason = str(error).splitlines()[0]
-                raise ConfigError(f"{path}: not a readable Parquet file (after row {number}): {reason}") from error
+        plain_file = part.path.suffix == ".parquet"
+        source = part.stream if plain_file else io.BytesIO(part.stream.read())
+        try:
+            for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{part.name}:{number}", {k: _plain(v) for k, v in row.items() if v is not None}
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            problems.add(f"{part.name}: not a readable Parquet file (after row {number}): {reason}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,49 +1,56 @@
-"""CSV and its relatives: a header line, then one row per record."""
+"""CSV and its relatives: one row per record, under a header line or under columns named in the configuration."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bench.datasets import Dataset
+from bench.datasets.published import Published
 from bench.domain import ConfigError, JsonObject
-from bench.files import Problems, opened, resolve, text_lines
+from bench.files import Problems, text_lines
 from bench.registry import plugin
+from bench.sources import Part
 
 MAX_CELL_CHARS = 16 * 1024 * 1024
 
 
 @plugin("dataset", "csv")
 @dataclass(frozen=True)
-class Csv(Dataset):
-    """A ``.csv`` file with a header, gzipped or not.
+class Csv(Published):
+    """``.csv`` files, gzipped or not.
 
     Every cell is text; cells of ``messages``, ``tools`` and ``response_format`` hold JSON, a cell of ``tags`` words
     separated by commas. An empty ``id`` or ``target`` is as good as none.
 
     Attributes:
         delimiter: one character; write ``"\\t"`` for tab-separated files.
+        columns: names of the columns, for files without a header line.
+        quoted: whether cells may be in double quotes; false where a quote is a character like any other.
     """
 
     kind: str = "csv"
     delimiter: str = ","
+    columns: list[str] = field(default_factory=list)
+    quoted: bool = True
 
-    def rows(self) -> Iterator[tuple[str, JsonObject]]:
-        """Every good row; what is wrong with the others is raised after the last one."""
+    def read(self, part: Part, problems: Problems) -> Iterator[tuple[str, JsonObject]]:
+        """Every good record of one file."""
         if len(self.delimiter) != 1:
             raise ConfigError(f"dataset.delimiter={self.delimiter!r}: must be one character")
-        path = resolve(self.path)
-        problems = Problems()
-        with opened(path) as stream:
-            yield from self._records(str(path), (line for _, line in text_lines(path, stream, problems)), problems)
-        problems.refuse()
+        yield from self._records(
+            part.name, (line for _, line in text_lines(part.name, part.stream, problems)), problems
+        )
 
     def _records(self, path: str, lines: Iterator[str], problems: Problems) -> Iterator[tuple[str, JsonObject]]:
         csv.field_size_limit(MAX_CELL_CHARS)
-        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        reader = (
+            csv.reader(lines, delimiter=self.delimiter, strict=True)
+            if self.quoted
+            else csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE)
+        )
         try:
-            header = next(reader, [])
+            header = self.columns or next(reader, [])
             twice = sorted({name for name in header if header.count(name) > 1})
             if twice:
                 problems.add(f"{path}:1: the header names {', '.join(twice)} more than once; rename the columns")

@@ -13,7 +13,7 @@ from bench.measure.canonical import canonical, short_hash
 from bench.measure.cells import make_cells
 from bench.measure.check import check_experiments
 from bench.measure.probes import Probe, probe_cell
-from bench.samples import SampleSet, load_samples
+from bench.samples import SampleSet, load_samples, repeats_told
 
 #: settings of the run as a whole; they cannot differ between the cells of one run
 SHARED = ("name", "results_dir", "seed", "dry_run", "engine", "budget", "report", "tolerance", "slo")
@@ -195,7 +195,8 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
     checked = check_experiments(experiments, [sets[key] for key, _ in keys])
     asked = make_cells(checked, keys)
     cells, merged = _distinct(asked)
-    notes = tuple(dict.fromkeys(note for one in checked for note in one.notes)) + merged
+    repeats = [note for key, found in sets.items() if (note := repeats_told(key, found)) is not None]
+    notes = (*dict.fromkeys(note for one in checked for note in one.notes), *merged, *repeats)
     return Plan(
         cells=cells,
         stages=_stages(cells),
