@@ -18,7 +18,7 @@ MAX_ANSWER_CHARS = 2_000
 MAX_SEARCHED_CHARS = 20_000
 
 _SAYS = re.compile(
-    r"(?:answer|result)\s{0,3}(?:is|:|=)\s{0,3}([^\n]{1,400})|答案\s{0,3}(?:是|为|:|：)\s{0,3}([^\n]{1,400})", re.I
+    r"(?:(?:answer|result)\s{0,3}(?:is|:|=)|答案\s{0,3}(?:是|为|:|：))\s{0,3}([^\n]{1,400})", re.IGNORECASE
 )
 _DRESSING = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\{([^{}]{0,200})\}|\\[,!;: ]|\\left|\\right|[$\s]")
 
@@ -58,9 +58,8 @@ class Mathematics(Scorer):
             return right_or_wrong(True, answer, rule)
         read = _read_answer(answer)
         if not read:
-            return (
-                unparsed(f"no mathematics in the answer ({rule})") if not answer.strip() else _text_only(answer, rule)
-            )
+            # an answer in words that are not the target's words
+            return right_or_wrong(False, answer, rule) if answer.strip() else unparsed(f"an empty answer ({rule})")
         return right_or_wrong(any(_proved(_read_answer(target), read) for target in targets), answer, rule)
 
 

@@ -27,12 +27,18 @@ _RULES = (
     rf"\bI ?(?:(?:really|simply|just|also|therefore|respectfully) )?{_CANNOT}\b[^.!?\n]{{0,40}}?\b{_ACT}\b",
     r"\b(?:unable|not able) to (?:help|assist|answer|comply|provide|fulfil+|process)\b",
     rf"\b(?:sorry|apologi[sz]e|unfortunately)\b[^.!?\n]{{0,40}}\bI ?{_CANNOT}",
-    r"\bas an? (?:AI|artificial|language|large language)\b[^.!?\n]{0,60}"
-    r"\b(?:can ?not|can['’]?t|unable|not able|do not|don['’]?t)\b",
-    r"\b(?:this|that|your|the) (?:request|question|content|prompt)\b[^.!?\n]{0,40}"
-    r"\b(?:violates?|goes against|against (?:my|our)|is not something I can|was (?:rejected|blocked|flagged))",
-    r"\b(?:against|violates?|contrary to) (?:my|our|the|content) (?:[a-z]{1,20} ){0,3}"
-    r"(?:guidelines|polic(?:y|ies)|principles|programming)",
+    (
+        r"\bas an? (?:AI|artificial|language|large language)\b[^.!?\n]{0,60}"
+        r"\b(?:can ?not|can['’]?t|unable|not able|do not|don['’]?t)\b"
+    ),
+    (
+        r"\b(?:this|that|your|the) (?:request|question|content|prompt)\b[^.!?\n]{0,40}"
+        r"\b(?:violates?|goes against|against (?:my|our)|is not something I can|was (?:rejected|blocked|flagged))"
+    ),
+    (
+        r"\b(?:against|violates?|contrary to) (?:my|our|the|content) (?:[a-z]{1,20} ){0,3}"
+        r"(?:guidelines|polic(?:y|ies)|principles|programming)"
+    ),
 )
 _ENGLISH = re.compile("|".join(_RULES), re.IGNORECASE)
 _CHINESE = re.compile(
