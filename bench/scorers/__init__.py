@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bench.domain import Choice, Sample, Score
 
@@ -19,7 +20,12 @@ class Scorer:
             its kind.
         time_limit_s: longest time for one verdict; the scoring stage then asks it in a process that can be killed.
             ``None`` promises that no reply makes it slow, and it is asked in place.
+        needs_target: whether a row without a target has nothing to be held against.
+        is_sandboxed: whether each verdict waits for a sandbox of its own, so that several are asked side by side.
     """
+
+    needs_target: ClassVar[bool] = True
+    is_sandboxed: ClassVar[bool] = False
 
     kind: str = ""
     version: str = ""
@@ -30,6 +36,16 @@ class Scorer:
     def title(self) -> str:
         """The name of its rows: ``name``, else its kind."""
         return self.name or self.kind
+
+    def ready(self) -> None:
+        """Look for what the verdicts need beyond the replies, before anything is sent.
+
+        Raises:
+            ConfigError: it is missing or not allowed; says what to do.
+        """
+
+    def warm(self) -> None:
+        """Import what the first verdict would; a process that can be killed does so before its clock runs."""
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """The verdict on one choice; never raises on model output, however strange."""
