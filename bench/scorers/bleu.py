@@ -20,7 +20,7 @@ class Bleu(Scorer):
 
     The detail holds sacrebleu's signature and the reply's counts, from which ``corpus``
     makes the corpus score with its bootstrap interval: a mean of sentence scores is not BLEU. A target is a reference
-    text or a list of them. ``correct`` is a reply that equals a reference.
+    text or a list of them.
 
     Attributes:
         tokenize: sacrebleu's tokenizer: 13a, char, intl, none, zh.

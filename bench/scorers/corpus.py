@@ -54,7 +54,7 @@ def sentence_verdict(metric: Any, sample: Sample, choice: Choice) -> Score:
         },
         separators=(",", ":"),
     )
-    return graded(value, value >= 1 - 1e-9, text, detail)
+    return graded(value, text, detail)
 
 
 def corpus_score(metric: Any, details: Sequence[str], resamples: int = 1000) -> CorpusScore:

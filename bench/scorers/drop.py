@@ -37,7 +37,7 @@ class Drop(Scorer):
     ``Answer:`` (the rule of openai/simple-evals, ``drop_eval.py``), else all of it; a JSON list there gives spans.
 
     Attributes:
-        metric: what the value is; the label is ``correct`` on an exact match either way.
+        metric: what the value is, f1 or em; the detail tells both.
     """
 
     kind: str = "drop"
@@ -45,7 +45,7 @@ class Drop(Scorer):
     metric: Metric = Metric.f1
 
     def score(self, sample: Sample, choice: Choice) -> Score:
-        """``correct`` on an exact match, ``partial`` with some tokens in common, else ``wrong``."""
+        """``correct`` at value 1, ``partial`` with some tokens in common, else ``wrong``."""
         targets = [spans for spans in gold_spans(sample.target) if spans[0].strip()]
         if not targets:
             return unscored("no target")
@@ -56,7 +56,7 @@ class Drop(Scorer):
         answer = match.group(1).strip() if match else text
         scores = [em_and_f1(_said_spans(answer), target) for target in targets]
         em, f1 = max(score[0] for score in scores), max(score[1] for score in scores)
-        return graded(f1 if self.metric is Metric.f1 else em, em == 1, answer, f"em={int(em)} f1={f1:.2f}")
+        return graded(f1 if self.metric is Metric.f1 else em, answer, f"em={int(em)} f1={f1:.2f}")
 
 
 def gold_spans(target: Any) -> list[tuple[str, ...]]:

@@ -53,7 +53,7 @@ class Rouge(Scorer):
         measured = [_rouge(self.stemmer).score(reference, text[:MAX_CHARS]) for reference in references]
         best = {name.value: max(float(one[name.value].fmeasure) for one in measured) for name in Variant}
         value = best[self.metric.value]
-        return graded(value, value >= 1, text, " ".join(f"{name}={score:.4f}" for name, score in best.items()))
+        return graded(value, text, " ".join(f"{name}={score:.4f}" for name, score in best.items()))
 
 
 @lru_cache(maxsize=2)

@@ -35,7 +35,7 @@ class Squad(Scorer):
     that the question has no answer, and then only an empty answer scores.
 
     Attributes:
-        metric: what the value is; the label is ``correct`` on an exact match either way.
+        metric: what the value is, f1 or em; the detail tells both.
         markers: texts before an answer, as in ``exact``; without one the whole reply is compared.
     """
 
@@ -45,7 +45,7 @@ class Squad(Scorer):
     markers: list[str] = field(default_factory=list)
 
     def score(self, sample: Sample, choice: Choice) -> Score:
-        """``correct`` on an exact match, ``partial`` with some tokens in common, else ``wrong``."""
+        """``correct`` at value 1, ``partial`` with some tokens in common, else ``wrong``."""
         targets = [str(target) for target in targets_of(sample)]
         if not targets:
             return unscored("no target")
@@ -56,7 +56,7 @@ class Squad(Scorer):
         em = any(normalised(text) == normalised(target) for target in targets)
         f1 = max(token_f1(text, target) for target in targets)
         value = f1 if self.metric is Metric.f1 else float(em)
-        return graded(value, em, text, f"em={int(em)} f1={f1:.4f}")
+        return graded(value, text, f"em={int(em)} f1={f1:.4f}")
 
 
 def normalised(text: str) -> str:

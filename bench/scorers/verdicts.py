@@ -47,10 +47,11 @@ def targets_of(sample: Sample) -> list[Any]:
     return list(sample.target) if isinstance(sample.target, list | tuple) else [sample.target]
 
 
-def graded(value: float, exact: bool, extracted: Any, detail: str = "") -> Score:
-    """A verdict of degree: ``correct`` where ``exact``, ``wrong`` at value 0, else ``partial``."""
-    label = Label.CORRECT if exact else Label.PARTIAL if value > 0 else Label.WRONG
-    return Score(min(max(value, 0.0), 1.0), label, shown(extracted), detail)
+def graded(value: float, extracted: Any, detail: str = "") -> Score:
+    """A verdict of degree: ``correct`` at value 1, ``wrong`` at 0, else ``partial``. The detail must be bounded."""
+    value = 1.0 if value >= 1 - 1e-9 else max(value, 0.0)
+    label = Label.CORRECT if value == 1 else Label.PARTIAL if value > 0 else Label.WRONG
+    return Score(value, label, shown(extracted), detail)
 
 
 def right_or_wrong(right: bool, extracted: Any, detail: str = "") -> Score:
