@@ -78,3 +78,9 @@ def e_bh(e: Sequence[float], q: float = 0.05) -> list[int]:
         if e[index] * q * k >= len(e) * (1 - 1e-12):
             most = k
     return sorted(order[:most])
+
+
+def adjust_claims(p: Numbers) -> tuple[list[float | None], str]:
+    """P-values of a family adjusted, and by what: Holm up to :data:`HEADLINE_CLAIMS`, else Benjamini-Hochberg."""
+    few = sum(value is not None for value in p) <= HEADLINE_CLAIMS
+    return (holm(p), "Holm") if few else (benjamini_hochberg(p), "Benjamini-Hochberg")

@@ -81,7 +81,5 @@ def why_incomparable(a: OutcomeRates, b: OutcomeRates, limit: float = BLOCKING_D
     for name in ("unparsed", "truncated"):
         left, right = a.rates[name].value, b.rates[name].value
         if left is not None and right is not None and round(abs(left - right), 12) > limit:
-            reasons.append(
-                f"The share of replies {name} is {left:.1%} against {right:.1%}: more than {100 * limit:g} points apart."
-            )
+            reasons.append(f"Replies {name}: {left:.1%} against {right:.1%}, more than {100 * limit:g} points apart.")
     return reasons

@@ -148,8 +148,8 @@ def newcombe(k1: int, n1: int, k2: int, n2: int, confidence: float = CONFIDENCE)
 def newcombe_paired(both: int, only_a: int, only_b: int, neither: int, confidence: float = CONFIDENCE) -> Estimate:
     """Difference A - B of two shares on the *same* questions with a score interval.
 
-    Newcombe 1998, Stat. Med. 17:2635, method 10: the two Wilson intervals put together with the correlation φ of the pairs, continuity-corrected. It has
-    a width even where no pair is discordant.
+    Method 10 of Newcombe 1998 (Stat. Med. 17:2635): the two Wilson intervals put together with the correlation φ of
+    the pairs, continuity-corrected. It has a width even where no pair is discordant.
     """
     n = both + only_a + only_b + neither
     if n == 0:

@@ -201,8 +201,8 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A group-sequential comparison of a fixed budget of questions in random order.
+class LookPlan:
+    """Looks of a group-sequential comparison: a fixed budget of questions in random order.
 
     Attributes:
         total: questions at most; looks: equally spaced; alpha: over all looks, two-sided.

@@ -1,0 +1,153 @@
+"""Two sides on the same questions: the one test that fits the data, its interval, and what it could have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from bench.judge.intervals import CONFIDENCE, Estimate
+from bench.judge.statistics.floats import Numbers, as_floats
+from bench.judge.statistics.pairs import POWER, PairedDifference, mcnemar, newcombe_paired, paired_difference
+from bench.judge.statistics.resampling import SEED, sign_flip
+
+if TYPE_CHECKING:
+    from bench.judge.statistics.floats import Floats
+
+#: from so many questions on the t test stands on the central limit theorem
+ENOUGH_FOR_T = 30
+
+
+class PairTest(StrEnum):
+    """Tests of a paired difference."""
+
+    MCNEMAR = "McNemar, mid-p"
+    PERMUTATION = "sign-flip permutation"
+    T = "paired t"
+    CLUSTERED_T = "paired t, clustered"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """A minus B on the same questions.
+
+    Attributes:
+        estimate: the difference with its interval; ``estimate.n`` questions that both sides answered.
+        p: two-sided; 1 where no question differs, ``None`` without a test.
+        test: the one that gave ``p``; ``estimate.method`` names the interval's.
+        mde: smallest true difference that this many such questions show with the wanted power; ``None`` if unknown.
+        se, se_unpaired: of the difference, and what it would be on different questions.
+        correlation: of the two sides over questions.
+        clusters: what the error stands on; the number of questions when they are independent.
+        dropped: questions without a score on both sides.
+        a_ahead, b_ahead: questions that one side scored higher on.
+        seed: of the permutation's draws, when there were any.
+    """
+
+    estimate: Estimate
+    p: float | None
+    test: PairTest
+    mde: float | None
+    se: float | None
+    se_unpaired: float | None
+    correlation: float | None
+    clusters: int
+    dropped: int
+    a_ahead: int
+    b_ahead: int
+    seed: int | None
+
+
+def compare_pairs(
+    a: Numbers,
+    b: Numbers,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = CONFIDENCE,
+    power: float = POWER,
+    seed: int = SEED,
+) -> PairedComparison:
+    """Compare two sides by question.
+
+    The test is chosen by the data, never by its result: clustered t (CR1, G - 1 degrees of freedom) where questions
+    come in clusters; McNemar's mid-p for one right-or-wrong reply per question; sign-flip permutation below
+    :data:`ENOUGH_FOR_T` questions; else the paired t test. The interval is Newcombe's paired score interval for
+    right-or-wrong replies, which has a width even where no question differs, else the t interval of the differences.
+
+    Args:
+        a, b: one score per question in the same order, the mean of its samples; ``None`` or NaN where there is none.
+        clusters: one per question; each its own cluster is as none.
+        power: of the minimum detectable effect, at ``alpha = 1 - confidence``.
+        seed: of the permutation's draws.
+
+    Raises:
+        ValueError: the sides, or the clusters, differ in length.
+    """
+    import numpy as np
+
+    left, right = as_floats(a), as_floats(b)
+    found = paired_difference(left, right, clusters, confidence)
+    both = np.isfinite(left) & np.isfinite(right)
+    left, right = left[both], right[both]
+    d = left - right
+    d[np.abs(d) < 1e-12] = 0.0
+    binary = bool(np.isin(left, (0.0, 1.0)).all() and np.isin(right, (0.0, 1.0)).all())
+    estimate = Estimate(found.diff, found.low, found.high, found.n, "t")
+    p, test, drawn = found.p, PairTest.T, None
+    if found.n == 0:
+        test = PairTest.NONE
+    elif found.clusters < found.n:
+        test = PairTest.CLUSTERED_T if found.clusters > 1 else PairTest.NONE
+        estimate = Estimate(found.diff, found.low, found.high, found.n, "clustered t")
+    elif binary:
+        test, estimate, p = PairTest.MCNEMAR, _score_interval(left, right, confidence), _mcnemar(d)
+    elif found.n < ENOUGH_FOR_T:
+        flipped = sign_flip(d, seed)
+        test, p, drawn = PairTest.PERMUTATION, flipped.p, flipped.seed
+    if test is not PairTest.NONE and not d.any():
+        p = 1.0
+    if found.se is not None and p is None and test is not PairTest.NONE:
+        test = PairTest.NONE
+    return PairedComparison(
+        estimate=_with_width(estimate),
+        p=p,
+        test=test,
+        mde=_detectable(found, binary, confidence, power),
+        se=found.se,
+        se_unpaired=found.se_unpaired,
+        correlation=found.correlation,
+        clusters=found.clusters,
+        dropped=int(both.size - both.sum()),
+        a_ahead=int((d > 0).sum()),
+        b_ahead=int((d < 0).sum()),
+        seed=drawn,
+    )
+
+
+def _score_interval(a: Floats, b: Floats, confidence: float) -> Estimate:
+    both, neither = int((a * b).sum()), int(((1 - a) * (1 - b)).sum())
+    return newcombe_paired(both, int((a > b).sum()), int((b > a).sum()), neither, confidence)
+
+
+def _mcnemar(d: Floats) -> float:
+    return mcnemar(int((d > 0).sum()), int((d < 0).sum())).p
+
+
+def _with_width(estimate: Estimate) -> Estimate:
+    """Without an interval of no width, which would read as certainty."""
+    if estimate.low is None or estimate.high is None or estimate.high - estimate.low > 1e-12:
+        return estimate
+    return Estimate(estimate.value, n=estimate.n, method="none: every question differs by the same")
+
+
+def _detectable(found: PairedDifference, binary: bool, confidence: float, power: float) -> float | None:
+    """``(z_{α/2}+z_β)·SE``; of right-or-wrong replies at least what McNemar's test needs when all go one way."""
+    alpha, normal = 1 - confidence, NormalDist()
+    z = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+    usual = z * found.se if found.se else None
+    if not binary or found.n == 0 or found.clusters < found.n:
+        return usual
+    wins = next(count for count in range(1, 200) if mcnemar(count, 0).p <= alpha)
+    return max(usual or 0.0, wins / found.n)
