@@ -37,7 +37,7 @@ class Shots:
         return bool(self.listed or self.groups)
 
     def of(self, row: JsonObject, place: str) -> list[Row]:
-        """The examples of a question; an example that asks the same thing is passed over.
+        """The examples of a question; one that asks the same thing is passed over, for the next one if there is any.
 
         Raises:
             ConfigError: fewer examples than wanted.
@@ -46,12 +46,12 @@ class Shots:
             return list(self.listed)
         group = _group(row, self.per, place)
         asked = _content(row)
-        others = (one for one in self.groups.get(group, ()) if _content(one[1]) != asked)
-        found = list(islice(others, self.count))
-        if len(found) < self.count:
+        members = self.groups.get(group, ())
+        found = list(islice((one for one in members if _content(one[1]) != asked), self.count))
+        if len(members) < self.count:
             where = f" with {self.per}={group}" if self.per else ""
             raise ConfigError(
-                f"{place}: the file of dataset.few_shot has {len(found)} examples{where}, not {self.count}"
+                f"{place}: the file of dataset.few_shot has {len(members)} examples{where}, not {self.count}"
             )
         return found
 
@@ -95,7 +95,9 @@ def _listed(given: list[object], problems: Problems, check: Callable[[JsonObject
 
 def _drawn(dataset: Dataset, spec: FewShot, problems: Problems) -> Shots:
     if spec.count < 1:
-        raise ConfigError(f"dataset.few_shot.count={spec.count}: must be at least 1; dataset.few_shot=[] asks without")
+        raise ConfigError(
+            f"dataset.few_shot.count={spec.count}: must be at least 1; dataset.few_shot=null asks without"
+        )
     answer = template(spec.answer, "dataset.few_shot.answer", problems)
     expressions = compiled(dataset.derive, Problems())  # noted where the rows themselves are derived
     rows = renamed(list(dataset.example_rows(spec)), dataset.fields, problems)

@@ -52,6 +52,21 @@ def _at(row: JsonObject, path: str) -> Any:
     return value
 
 
+def kept(rows: list[Row], where: str | None, problems: Problems) -> list[Row]:
+    """The rows for which an expression is true; none is a problem.
+
+    Raises:
+        ConfigError: the expression fails on a row.
+    """
+    test = expression(where, "dataset.where", problems) if where is not None else None
+    if test is None:
+        return rows
+    found = [(place, row) for place, row in rows if test(row, place)]
+    if rows and not found:
+        problems.add(f"dataset.where={where}: true for none of {len(rows)} rows")
+    return found
+
+
 def row_ids(rows: Sequence[Row], problems: Problems) -> list[str]:
     """An id for each row: its ``id``, or a hash of its content; a number follows where a content comes again.
 

@@ -18,6 +18,7 @@ from bench.row_fields import (
     canonical,
     compiled,
     derived,
+    kept,
     picked,
     renamed,
     row_ids,
@@ -115,7 +116,11 @@ def _read(dataset: Dataset, problems: Problems) -> list[Row]:
         return rows
     if not rows:
         problems.add(f"dataset {dataset.name or dataset.path}: it has no rows; give it at least one")
-    return renamed(rows, dataset.fields, problems)
+    try:
+        return kept(renamed(rows, dataset.fields, problems), dataset.where, problems)
+    except ConfigError as error:
+        problems.add(*error.problems)
+        return []
 
 
 class _Making:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def _environment() -> SandboxedEnvironment:
 
     environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
     # Jinja's own `tojson` escapes for HTML, which would put \\u0027 into prompts.
-    environment.filters |= {"tojson": _to_json, "lettered": lettered, "tools": tools}
+    environment.filters |= {"tojson": _to_json, "lettered": lettered, "unlettered": unlettered, "tools": tools}
     return environment
 
 
@@ -114,6 +115,11 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 def lettered(options: Iterable[Any], form: str = "{}. {}") -> str:
     """Filter: options as lines ``A. text``; ``form`` takes the letter and the text."""
     return "\n".join(form.format(letter, option) for letter, option in zip(ascii_uppercase, options, strict=False))
+
+
+def unlettered(options: Iterable[str]) -> list[str]:
+    """Filter: options without the letters that they bring: ``(A) text``, ``A. text``, ``A) text``."""
+    return [re.sub(r"^\s*(?:\([A-Z]\)|[A-Z][.)、．])\s*", "", option) for option in options]
 
 
 def tools(functions: Iterable[JsonObject]) -> list[JsonObject]:

@@ -78,6 +78,7 @@ class Dataset:
         system: Jinja2 template of a system turn, put first.
         few_shot: worked examples: a list of rows with the fields that ``prompt`` needs and an ``answer``, or a mapping
             (:class:`FewShot`). They go before the prompt as turns, unless ``prompt`` itself writes out ``shots``.
+        where: Jinja2 expression; rows for which it is false are left out.
         tags: fields whose values become tags, as ``field=value``; besides the row's own ``tags``.
         shuffle_options: puts a row's ``options`` in an order seeded by ``sample_seed`` and the row's id, for files in
             which the right one stands first; the target becomes its letter.
@@ -95,7 +96,8 @@ class Dataset:
     derive: dict[str, str] = field(default_factory=dict)
     prompt: str | None = None
     system: str | None = None
-    few_shot: Any = field(default_factory=list)
+    few_shot: Any = None
+    where: str | None = None
     tags: list[str] = field(default_factory=list)
     shuffle_options: bool = False
     limit: int | None = None

@@ -25,7 +25,7 @@ class Beside:
         path: the place where the dataset's file is a local one.
         url, sha256: the place where the dataset was pulled.
         member: where that is an archive.
-        on: the field in which a row of it and a row of the dataset agree (``join`` only).
+        by: the field in which a row of it and a row of the dataset agree (``join`` only).
         skip: glob; files of the dataset that have nothing beside them.
     """
 
@@ -33,7 +33,7 @@ class Beside:
     url: str | None = None
     sha256: Any = None
     member: str | None = None
-    on: str = "id"
+    by: str = "id"
     skip: str | None = None
 
 
@@ -102,7 +102,7 @@ class Published(Dataset):
             if join is not None and not (join.skip and fnmatchcase(part.file, join.skip)):
                 more = self._joined(join, part)
             for place, row in self._read(part, problems):
-                partner = {} if more is None or join is None else _partner(row, join.on, more, place, problems)
+                partner = {} if more is None or join is None else _partner(row, join.by, more, place, problems)
                 yield place, {**fields, **row, **partner}
         problems.refuse()
 
@@ -115,14 +115,14 @@ class Published(Dataset):
         try:
             yield from self._of_examples(few_shot).rows()
         except ConfigError as error:
-            hint = "dataset.few_shot=[] asks without examples"
+            hint = "dataset.few_shot=null asks without examples"
             raise ConfigError(*(f"{problem} ({hint})" for problem in error.problems)) from error
 
     def _of_examples(self, few_shot: FewShot) -> Published:
         places: dict[str, Any] = {"path": few_shot.path, "url": few_shot.url, "sha256": few_shot.sha256}
         if not few_shot.path and not few_shot.url:
             places = {}
-        return replace(self, **places, member=few_shot.member or (None if places else self.member), few_shot=[])
+        return replace(self, **places, member=few_shot.member or (None if places else self.member), few_shot=None)
 
     def _beside(self, key: str) -> Beside | None:
         given = getattr(self, key)
@@ -162,9 +162,9 @@ class Published(Dataset):
         found: dict[str, JsonObject] = {}
         for other in parts(self._source_beside(join, part, "join")):
             for place, row in self._read(other, problems):
-                if row.get(join.on) is None:
-                    problems.add(f"{place}: lacks the field `{join.on}` that rows are joined on")
-                found[str(row.get(join.on))] = row
+                if row.get(join.by) is None:
+                    problems.add(f"{place}: lacks the field `{join.by}` that rows are joined on")
+                found[str(row.get(join.by))] = row
         problems.refuse()
         return found
 

@@ -70,6 +70,15 @@ def dataset_names(folders: tuple[Path, ...]) -> dict[str, Path | None]:
     return dict(sorted({**made, **preset_files("dataset", *folders)}.items()))
 
 
+def dataset_settings(name: str, folders: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a preset, those of the presets it extends included.
+
+    Raises:
+        ConfigError: a file that cannot be read, or that extends what does not exist.
+    """
+    return _settings(name, dataset_names(folders))
+
+
 def _dataset(name: str, names: Mapping[str, Path | None]) -> Dataset:
     dataset: Dataset = build("dataset", _settings(name, names))
     return dataset
