@@ -11,6 +11,7 @@ from bench.registry import plugin
 from bench.scorers import Scorer
 from bench.scorers.verdicts import plain, reply_text, right_or_wrong, unparsed, unscored
 
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 _FRAME = "*`_\"'“”‘’「」《》"
 
 
@@ -22,6 +23,7 @@ class Exact(Scorer):
     Attributes:
         case: whether letter case counts.
         punctuation: whether punctuation counts; if not, it is dropped (a sign or point inside a number stays).
+        articles: whether the words a, an, the count.
         markers: texts before an answer (``"Answer:"``); what follows the last one on its line is compared, the whole
             reply where none occurs. Letter case and full-width forms of a marker do not count.
     """
@@ -30,6 +32,7 @@ class Exact(Scorer):
     version: str = "1"
     case: bool = False
     punctuation: bool = False
+    articles: bool = True
     markers: list[str] = field(default_factory=list)
 
     def score(self, sample: Sample, choice: Choice) -> Score:
@@ -45,7 +48,9 @@ class Exact(Scorer):
 
     def _normal(self, text: str) -> str:
         text = plain(text, self.case)
-        return text if self.punctuation else " ".join(without_punctuation(text).split())
+        if not self.punctuation:
+            text = " ".join(without_punctuation(text).split())
+        return text if self.articles else " ".join(_ARTICLE.sub(" ", text).split())
 
 
 def after_marker(text: str, markers: list[str]) -> str:

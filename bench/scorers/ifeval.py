@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.domain import Choice, Label, Sample, Score
 from bench.registry import plugin
@@ -36,7 +36,7 @@ class IfEval(Scorer):
     version: str = "1"
     loose: bool = False
 
-    needs_target = False
+    needs_target: ClassVar[bool] = False
 
     def warm(self) -> None:
         """Load the sentence splitter and the language profiles."""

@@ -25,23 +25,26 @@ class JsonSchema(Scorer):
 
     Attributes:
         schema: schema for rows that bring none.
+        time_limit_s: for one verdict; a schema may hold regular expressions.
     """
 
     kind: str = "json_schema"
     version: str = "1"
     schema: dict[str, Any] | None = None
+    time_limit_s: float | None = 5.0
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``correct``, ``partial`` or ``wrong``; ``unparsed`` for a reply without JSON."""
         if sample.target is None:
             return unscored("no target")
-        schema = sample.fields.get("schema") or self.schema
+        schema = sample.fields.get("schema")
+        schema = self.schema if schema is None else schema
         try:
             value = json_in(reply_text(choice))
         except NoJsonError as error:
             return unparsed(str(error))
         try:
-            broken = violation(value, schema) if isinstance(schema, dict) else ""
+            broken = violation(value, schema) if isinstance(schema, dict | bool) else ""
         except SchemaError as error:
             return unscored(f"the row's schema is not valid: {error}")
         if broken:
@@ -60,7 +63,7 @@ class SchemaError(ValueError):
     """A schema is itself not valid, or refers to something outside itself."""
 
 
-def violation(value: Any, schema: JsonObject) -> str:
+def violation(value: Any, schema: JsonObject | bool) -> str:
     """How a value breaks a schema, in a few words; empty if it does not.
 
     Raises:

@@ -41,6 +41,10 @@ class Mathematics(Scorer):
     version: str = "1"
     time_limit_s: float | None = 10.0
 
+    def warm(self) -> None:
+        """Load the algebra and its parser."""
+        _proved(_read_answer("\\frac{1}{2}"), _read_answer("0.5"))
+
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``correct``, ``wrong``, or ``unparsed`` where no expression can be read."""
         targets = [str(target) for target in targets_of(sample)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from bench.domain import Choice, Sample, Score
-from bench.registry import plugin
+from bench.domain import Choice, ConfigError, Sample, Score
+from bench.registry import plugin, unknown
 from bench.scorers import Scorer
 from bench.scorers.numbers import Number, chinese_number, normalise, numbers, spaced
 from bench.scorers.verdicts import reply_text, right_or_wrong, unparsed, unscored
@@ -40,12 +40,19 @@ class Numeric(Scorer):
     Attributes:
         abs_tol: largest absolute difference that is still equal.
         rel_tol: largest difference relative to the target that is still equal.
+        extract: the rules that are tried, in this order: hashes, boxed, answer, bold, last, chinese.
     """
 
     kind: str = "numeric"
     version: str = "1"
     abs_tol: float = 1e-6
     rel_tol: float = 0.0
+    extract: list[str] = field(default_factory=lambda: list(RULES))
+
+    def __post_init__(self) -> None:
+        strange = [name for name in self.extract if name not in RULES]
+        if strange or not self.extract:
+            raise ConfigError(f"scorer.extract: {unknown('rule', (strange or [''])[0], list(RULES))}")
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``correct``, ``wrong``, or ``unparsed`` for a reply without a number."""
@@ -55,7 +62,7 @@ class Numeric(Scorer):
         targets = [value for item in listed for value in _target_values(item)]
         if not targets:
             return unscored("the target is no number")
-        number, rule = final_number(reply_text(choice))
+        number, rule = final_number(reply_text(choice), self.extract)
         if number is None:
             return unparsed("no number in the reply")
         right = any(self._equal(value, target) for value in number.values for target in targets)
@@ -65,21 +72,14 @@ class Numeric(Scorer):
         return abs(value - target) <= max(Fraction(self.abs_tol), Fraction(self.rel_tol) * abs(target))
 
 
-def final_number(text: str) -> tuple[Number | None, str]:
-    """The number that a reply gives as its answer, and the rule that found it."""
+def final_number(text: str, rules: Sequence[str] = ()) -> tuple[Number | None, str]:
+    """The number that a reply gives as its answer, and the rule that found it; all rules where none are named."""
     text = normalise(text)
-    rules: list[tuple[str, Callable[[str], Number | None]]] = [
-        ("after ####", lambda text: _after(_HASHES, text)),
-        ("boxed", _boxed),
-        ("after 'answer'", lambda text: _after(_SAYS, text)),
-        ("bold", _bold),
-        ("last number", _last),
-        ("Chinese numeral", lambda text: chinese_number(text) if len(text) <= _SHORT_CHARS else None),
-    ]
-    for name, rule in rules:
+    for name in rules or RULES:
+        shown_as, rule = RULES[name]
         number = rule(text)
         if number is not None:
-            return number, name
+            return number, shown_as
     return None, ""
 
 
@@ -143,3 +143,13 @@ def _last(text: str) -> Number | None:
     for last in numbers(_ORDINAL_LINE.sub("", text)):  # noqa: B007  # the last one is wanted, after the loop
         pass
     return last
+
+
+RULES: dict[str, tuple[str, Callable[[str], Number | None]]] = {
+    "hashes": ("after ####", lambda text: _after(_HASHES, text)),
+    "boxed": ("boxed", _boxed),
+    "answer": ("after 'answer'", lambda text: _after(_SAYS, text)),
+    "bold": ("bold", _bold),
+    "last": ("last number", _last),
+    "chinese": ("Chinese numeral", lambda text: chinese_number(text) if len(text) <= _SHORT_CHARS else None),
+}

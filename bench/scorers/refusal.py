@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bench.domain import Choice, Label, Sample, Score
 from bench.registry import plugin
@@ -65,6 +66,8 @@ class Refusal(Scorer):
     kind: str = "refusal"
     version: str = "1"
     wanted: bool = False
+
+    needs_target: ClassVar[bool] = False
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``refused``, ``correct`` or ``wrong``; ``unparsed`` for an empty reply."""

@@ -18,14 +18,14 @@ class Regex(Scorer):
 
     Without ``group`` a match anywhere in the reply is ``correct``. With ``group`` the last match's group is compared
     with the target: letter case and whitespace do not count unless ``case``, and no match is ``unparsed``.
-    A pattern with nested repetition can take exponential time on a hostile reply, and Python offers no time limit: only
-    the last ``max_chars`` characters are searched, and simple patterns are the remedy.
+    A pattern with nested repetition can take exponential time on a hostile reply, hence the time limit.
 
     Attributes:
         pattern: the expression; ``null`` takes each row's target as its pattern (without ``group``).
         group: number of the group to extract; 0 is the whole match.
         case: whether letter case counts when the group is compared.
         max_chars: how much of a reply's end is searched.
+        time_limit_s: for one verdict.
     """
 
     kind: str = "regex"
@@ -34,6 +34,7 @@ class Regex(Scorer):
     group: int | None = None
     case: bool = False
     max_chars: int = 20_000
+    time_limit_s: float | None = 5.0
 
     def __post_init__(self) -> None:
         if self.max_chars < 1:
