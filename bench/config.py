@@ -17,6 +17,7 @@ from bench.providers import Provider
 from bench.ranges import out_of_range
 from bench.registry import build, typed
 from bench.scorers import Scorer
+from bench.scorers.several import further_scorers, named_scorer
 
 
 class Thinking(Enum):
@@ -171,7 +172,11 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One point of a sweep, complete: what the planner takes. ``slo`` is an expression of :mod:`bench.slo`."""
+    """One point of a sweep, complete: what the planner takes.
+
+    ``slo`` is an expression of :mod:`bench.slo`; ``also`` names further scorers of the same replies, each by kind or as
+    a mapping with its options.
+    """
 
     model: Model
     provider: Provider
@@ -187,6 +192,7 @@ class Experiment:
     tolerance: Tolerance = field(default_factory=Tolerance)
     unsupported: Unsupported = Unsupported.error
     slo: str | None = None
+    also: list[Any] = field(default_factory=list)
     repeats: int = 1
     seed: int = 0
     name: str = "run"
@@ -212,6 +218,7 @@ class Schema:
     tolerance: Tolerance = field(default_factory=Tolerance)
     unsupported: Unsupported = Unsupported.error
     slo: str | None = None
+    also: list[Any] = field(default_factory=list)
     repeats: int = 1
     seed: int = 0
     name: str = "run"
@@ -247,24 +254,13 @@ def parse(config: Mapping[str, Any]) -> Experiment:
         raise ConfigError(*problems, *error.problems) from error
     if "scorer" not in parts and "dataset" in parts:
         try:
-            parts["scorer"] = scorer_of(parts["dataset"])
+            parts["scorer"] = named_scorer(parts["dataset"].scorer or "none")
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(*problems)
     others = {f.name: getattr(rest, f.name) for f in fields(Experiment) if f.name not in PLUGIN_KEYS}
     return completed(Experiment(**parts, **others))
-
-
-def scorer_of(dataset: Dataset) -> Scorer:
-    """The scorer that a dataset preset brings.
-
-    Raises:
-        ConfigError: the dataset names a scorer that does not exist, or options it does not take.
-    """
-    choice = dataset.scorer
-    scorer: Scorer = build("scorer", {"kind": choice} if isinstance(choice, str) else dict(choice or {"kind": "none"}))
-    return scorer
 
 
 def completed(experiment: Experiment) -> Experiment:
@@ -277,6 +273,7 @@ def completed(experiment: Experiment) -> Experiment:
     """
     if problems := out_of_range(experiment):
         raise ConfigError(*problems)
+    further_scorers(experiment.also, experiment.scorer)
     if (brought := experiment.load.own_dataset(experiment.seed)) is not None:
         own, none = build("dataset", brought), build("scorer", {"kind": "none"})
         experiment = replace(experiment, dataset=own, scorer=none)

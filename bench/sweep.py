@@ -7,16 +7,17 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, ValueType
 
 from bench.compose import AUTO
-from bench.config import PLUGIN_KEYS, Experiment, Schema, completed, parse, scorer_of
+from bench.config import PLUGIN_KEYS, Experiment, Schema, completed, parse
 from bench.domain import ConfigError
 from bench.loader import Loader
 from bench.registry import build, typed
+from bench.scorers.several import named_scorer
 
 MAX_PROBLEMS = 20
 
@@ -157,7 +158,7 @@ class Parser:
             return self._once(key, value, lambda: typed(_SECTIONS[key], value, where=f"config.{key}"))
         if key == "scorer" and value.get("kind") == AUTO:
             dataset = self._section("dataset", config)
-            return self._once("auto scorer", config["dataset"], lambda: scorer_of(dataset))
+            return self._once("auto scorer", config["dataset"], lambda: named_scorer(dataset.scorer or "none"))
         return self._once(key, value, lambda: build(key, value))
 
     def _once(self, key: str, value: Any, make: Callable[[], Any]) -> Any:
@@ -173,4 +174,14 @@ class Parser:
 _FIELDS = {f.name for f in fields(Experiment)}
 _SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(Schema) if is_dataclass(f.default_factory)}
 _SCALARS = [f for f in fields(Schema) if f.name not in _SECTIONS and f.name not in PLUGIN_KEYS]
-_Scalars = make_dataclass("_Scalars", [(f.name, get_type_hints(Schema)[f.name], f.default) for f in _SCALARS])
+
+
+def _default(of: Field[Any]) -> Any:
+    """A field of the same default."""
+    return of.default if of.default_factory is MISSING else field(default_factory=of.default_factory)
+
+
+_Scalars = make_dataclass(
+    "_Scalars",
+    [(f.name, get_type_hints(Schema)[f.name], _default(f)) for f in _SCALARS],
+)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.config import scorer_of
 from bench.datasets import Dataset
 from bench.datasets.needle import Needle
 from bench.domain import Choice, ConfigError, JsonObject, Label, Sample
 from bench.places import shipped
 from bench.registry import build, discover
 from bench.samples import load_samples
+from bench.scorers.several import named_scorer
 from bench.show.datasets import main
 
 discover()
@@ -62,7 +62,7 @@ def samples_of(name: str) -> tuple[Dataset, tuple[Sample, ...]]:
 @pytest.mark.parametrize("name", [*SETS, "needle"])
 def test_every_reference_is_correct_and_no_flawed_reply_is(name: str) -> None:
     dataset, samples = samples_of(name)
-    scorer = scorer_of(dataset)
+    scorer = named_scorer(dataset.scorer or "none")
     for sample in samples:
         right = scorer.score(sample, choice_of(sample.fields["reference"]))
         wrong = scorer.score(sample, choice_of(sample.fields["flawed"]))

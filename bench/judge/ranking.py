@@ -46,7 +46,7 @@ def verdict(run: RunRows, why_invalid: str | None = None) -> list[str]:
 def _comparable(run: RunRows, cell: CellInfo) -> str:
     """Cells compare in quality when they answer the same questions under the same scorer."""
     dataset = (cell.config.get("dataset") or {}).get("name")
-    return f"{dataset}\0{next(iter(run.scorers_of(cell)), '')}"
+    return f"{dataset}\0{cell.scorer or ''}"
 
 
 def best_accuracy(run: RunRows, cells: Sequence[CellInfo]) -> str | None:

@@ -65,8 +65,9 @@ class CellInfo:
 
     @property
     def scorer(self) -> str | None:
-        """Kind of the scorer that the cell is configured with."""
-        return (self.config.get("scorer") or {}).get("kind")
+        """Name of the scorer that the cell is configured with, which is its kind where it has none."""
+        scorer = self.config.get("scorer") or {}
+        return scorer.get("name") or scorer.get("kind")
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,9 @@ class RunRows:
         return sorted((str(name) for name in found), key=lambda name: (name != cell.scorer, name))
 
     def scores_of(self, cell: CellInfo) -> pd.DataFrame:
-        """Scores of one cell by its first scorer: never two scorers' verdicts in one mean."""
-        scorers = self.scorers_of(cell)
+        """Scores of one cell by its own scorer: never two scorers' verdicts in one mean, nor another's for its own."""
         mine = self.scores["cell_id"] == cell.cell_id
-        return self.scores[mine & (self.scores["scorer"] == scorers[0])] if scorers else self.scores.iloc[:0]
+        return self.scores[mine & (self.scores["scorer"] == cell.scorer)]
 
     def rows_of(self, cell: CellInfo) -> CellRows:
         """Everything that the figures of one cell need."""

@@ -2,60 +2,132 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from bench.domain import Choice, Label, Outcome, Sample, Score
-from bench.record import ScoreRow, read_choices, read_header, read_samples, write_scores
+from bench.config import plain
+from bench.domain import Choice, ConfigError, Label, Outcome, Sample, Score
+from bench.judge.asking import Asking, Pending
+from bench.record import RecordedChoice, ScoreRow, read_choices, read_header, read_samples, write_scores
 from bench.registry import build, discover
 from bench.scorers import Scorer
+from bench.scorers.several import further_scorers
+
+#: verdicts that may be outstanding before the oldest is waited for
+_AHEAD = 1000
 
 
-def score_run(path: Path) -> dict[str, float]:
-    """Score every recorded choice of a run with its cell's scorer and write ``scores.parquet``.
+def score_run(path: Path, configs: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, float]:
+    """Score every recorded choice of a run with its cell's scorers and write ``scores.parquet``.
 
     An error is never a wrong answer: a failed request has no choices, and what is left of a reply that broke off (its
     stream ended early, or failed in the middle) is labelled ``truncated`` and has no value. A reply cut by
     ``max_tokens`` counts as right only if the right answer is in what was said, else it is ``truncated`` with value 0.
-    Gives the mean value of each cell that has scored choices, by cell id.
+    Gives the mean value of each cell that has scored choices by its own scorer, by cell id; the further scorers of
+    ``also`` have rows of their own in the table.
+
+    Args:
+        path: the run folder.
+        configs: plain configs (``scorer`` and ``also``) by cell id, in place of those that the run was made with.
 
     Raises:
-        ConfigError: the folder is no run, or a table cannot be read.
+        ConfigError: the folder is no run, a table cannot be read, or a scorer lacks what it needs.
     """
     discover()
     header = read_header(path)
-    scorers = {cell["cell_id"]: build("scorer", cell["config"]["scorer"]) for cell in header["cells"]}
-    dataset_keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
+    keys = {cell["cell_id"]: cell["dataset_key"] for cell in header["cells"]}
+    asked = {cell["cell_id"]: (configs or {}).get(cell["cell_id"], cell["config"]) for cell in header["cells"]}
     samples = read_samples(path)
     sums: defaultdict[str, float] = defaultdict(float)
     scored: Counter[str] = Counter()
+    with ExitStack() as stack:
+        askings = _askings(asked, stack)
 
-    def rows() -> Iterator[ScoreRow]:
-        for recorded in chain.from_iterable(read_choices(path)):
-            scorer = scorers[recorded.cell_id]
-            kept = samples.get(dataset_keys[recorded.cell_id])
-            # prompts made to a length are not kept: they ask nothing, so there is nothing to hold a reply against
-            sample = Sample(recorded.sample_id, ()) if kept is None else kept[recorded.sample_id]
-            score = verdict(scorer, sample, recorded.choice, recorded.outcome)
-            if score.value is not None:
-                sums[recorded.cell_id] += score.value
-                scored[recorded.cell_id] += 1
-            yield _row(recorded.request_id, recorded.choice.index, scorer, score)
+        def rows() -> Iterator[ScoreRow]:
+            for recorded, asking, pending in _in_order(path, askings, samples, keys):
+                score = pending.result() if isinstance(pending, Future) else pending
+                score = settled(score, recorded.choice)
+                if score.value is not None and asking is askings[recorded.cell_id][0]:
+                    sums[recorded.cell_id] += score.value
+                    scored[recorded.cell_id] += 1
+                yield _row(recorded.request_id, recorded.choice.index, asking.scorer, score)
 
-    write_scores(path, rows())
+        write_scores(path, rows())
     return {cell_id: sums[cell_id] / count for cell_id, count in scored.items()}
 
 
-def verdict(scorer: Scorer, sample: Sample, choice: Choice, outcome: Outcome) -> Score:
-    """One choice's score, with the cases that no scorer decides: no target, broken streams, replies cut by length."""
+def scorers_of(config: Mapping[str, Any]) -> tuple[Scorer, ...]:
+    """The scorer of a cell's plain config, then the further ones that judge the same replies.
+
+    Raises:
+        ConfigError: one that does not exist, options that it does not take, or two of one name.
+    """
+    return build("scorer", config["scorer"]), *further_scorers(config.get("also") or (), config["scorer"])
+
+
+def _askings(configs: Mapping[str, Mapping[str, Any]], stack: ExitStack) -> dict[str, list[Asking]]:
+    """Each cell's scorers, its own first; equal ones of several cells are one."""
+    made: dict[str, Asking] = {}
+    found: dict[str, list[Asking]] = {}
+    problems: dict[str, None] = {}
+    for cell_id, config in configs.items():
+        found[cell_id] = []
+        for scorer in scorers_of(config):
+            identity = repr(plain(scorer))
+            if identity not in made:
+                try:
+                    scorer.ready()
+                except ConfigError as error:
+                    problems.update(dict.fromkeys(error.problems))
+                made[identity] = Asking(scorer)
+                stack.callback(made[identity].close)
+            found[cell_id].append(made[identity])
+    if problems:
+        raise ConfigError(*problems)
+    return found
+
+
+def _in_order(
+    path: Path,
+    askings: Mapping[str, Sequence[Asking]],
+    samples: Mapping[str, Mapping[str, Sample]],
+    keys: Mapping[str, str],
+) -> Iterator[tuple[RecordedChoice, Asking, Pending]]:
+    """Every choice with each of its scorers and the verdict or its promise, asked ahead of where it is read."""
+    ahead: deque[tuple[RecordedChoice, Asking, Pending]] = deque()
+    for recorded in chain.from_iterable(read_choices(path)):
+        key = keys[recorded.cell_id]
+        kept = samples.get(key)
+        # prompts made to a length are not kept: they ask nothing, so there is nothing to hold a reply against
+        sample = Sample(recorded.sample_id, ()) if kept is None else kept[recorded.sample_id]
+        for asking in askings[recorded.cell_id]:
+            pending = without_asking(asking.scorer, sample, recorded.outcome)
+            if pending is None:
+                ahead.append((recorded, asking, asking.verdict(key, sample, recorded.choice)))
+            else:
+                ahead.append((recorded, asking, pending))
+        while len(ahead) > _AHEAD:
+            yield ahead.popleft()
+    yield from ahead
+
+
+def without_asking(scorer: Scorer, sample: Sample, outcome: Outcome) -> Score | None:
+    """What no scorer decides: broken streams, and rows without the target that the scorer needs."""
     if outcome is not Outcome.OK:
         return Score(None, Label.TRUNCATED, detail="the reply broke off")
-    if sample.target is None:
+    if sample.target is None and scorer.needs_target:
         return Score(None, Label.UNSCORED, detail="the row has no target")
-    score = scorer.score(sample, choice)
-    if choice.finish_reason == "length" and score.label not in (Label.CORRECT, Label.UNSCORED):
+    return None
+
+
+def settled(score: Score, choice: Choice) -> Score:
+    """A verdict on a reply that may have been cut by length: only a right answer outlives that."""
+    if choice.finish_reason == "length" and score.label not in (Label.CORRECT, Label.UNSCORED, Label.TRUNCATED):
         return Score(0.0, Label.TRUNCATED, score.extracted, "cut by max_tokens")
     return score
 
@@ -64,7 +136,7 @@ def _row(request_id: str, choice: int, scorer: Scorer, score: Score) -> ScoreRow
     return ScoreRow(
         request_id=request_id,
         choice=choice,
-        scorer=scorer.kind,
+        scorer=scorer.title,
         value=score.value,
         label=score.label,
         extracted=score.extracted,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from bench.config import Experiment, Sampling, Unsupported
+from bench.config import Experiment, Sampling, Unsupported, plain
 from bench.datasets import MadeSamples
 from bench.domain import ConfigError, Sample
 from bench.measure.body import request_body
@@ -14,6 +14,7 @@ from bench.measure.canonical import canonical
 from bench.rules import EVERYWHERE_RULES, RULES, check_cell, drop_unsupported, estimate_tokens
 from bench.rules.rule import items
 from bench.samples import SampleSet
+from bench.scorers.several import further_scorers
 
 _SAMPLING_FIELDS = frozenset(f.name for f in fields(Sampling))
 #: sampling fields without a "not sent" value: those are left out of the body by name only
@@ -50,9 +51,24 @@ def check_experiments(experiments: Sequence[Experiment], sets: Sequence[SampleSe
         one, errors = _check(experiment, samples)
         checked.append(one)
         problems.update(dict.fromkeys(errors))
+    problems.update(dict.fromkeys(_missing_for_scores(experiments)))
     if problems:
         raise ConfigError(*problems)
     return checked
+
+
+def _missing_for_scores(experiments: Sequence[Experiment]) -> Iterator[str]:
+    """What the scorers lack: better said before anything is sent than after. Equal scorers are asked once."""
+    asked: set[str] = set()
+    for experiment in experiments:
+        for scorer in (experiment.scorer, *further_scorers(experiment.also, experiment.scorer)):
+            identity = repr(plain(scorer))
+            if identity not in asked:
+                asked.add(identity)
+                try:
+                    scorer.ready()
+                except ConfigError as error:
+                    yield from error.problems
 
 
 def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, list[str]]:

@@ -62,7 +62,8 @@ class CodeScorer(Scorer):
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``correct`` where the program passes its checks, ``unparsed`` without code, else ``wrong`` and why."""
-        self.ready()
+        if not self.allow_code:
+            return unscored("code is not run: scorer.allow_code is not set")
         try:
             program = self.program(sample, choice)
         except NoCodeError as error:
@@ -71,7 +72,7 @@ class CodeScorer(Scorer):
             return unscored(str(error))
         try:
             found = run_program(program, Limits(self.cpu_s, self.memory_mib << 20), ready_backend())
-        except SandboxError as error:
+        except (SandboxError, ConfigError) as error:
             return Score(None, Label.UNSCORED, None, shown(f"no sandbox: {error}"))
         why = found.why if found.ended in (Ended.PASSED, Ended.FAILED) else f"{found.ended}: {found.why}"
         return right_or_wrong(found.ended is Ended.PASSED, found.ended, why)

@@ -84,7 +84,7 @@ def _row(run: RunRows, cell: CellInfo, swept: Sequence[str]) -> dict[str, Any]:
     rows = run.rows_of(cell)
     row: dict[str, Any] = {"cell_id": cell.cell_id, "index": cell.index, "label": cell.label}
     row |= {key: cell.param(key) for key in swept}
-    row["scorer"] = next(iter(run.scorers_of(cell)), None)
+    row["scorer"] = cell.scorer if cell.scorer in run.scorers_of(cell) else None
     currencies = rows.requests["currency"].dropna().unique()
     row["currency"] = " ".join(sorted(map(str, currencies))) or None
     row["latency_from"] = "due" if cell.is_open else "sent"
@@ -166,7 +166,7 @@ def _quality(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
     if not len(run.scores):
         return ["No accuracy: no reply was scored (no scorer, or rows without a target)."]
     unscored = frame.loc[frame["questions"] == 0, "label"]
-    others = {name for cell in run.cells for name in run.scorers_of(cell)[1:]}
+    others = {name for cell in run.cells for name in run.scorers_of(cell) if name != cell.scorer}
     unparsed, cut = frame["unparsed"].sum(), frame["cut_by_length"].sum()
     return [
         f"No accuracy for {len(unscored)} of {len(frame)} cells: none of their replies was scored."
