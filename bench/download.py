@@ -66,8 +66,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        if _checked(newurl) in BY_FSSPEC:
-            raise ConfigError(f"{req.full_url}: redirects to {newurl}, which is no https address")
+        try:
+            if _checked(newurl) in BY_FSSPEC:
+                raise ConfigError(f"{newurl}: a redirect may lead to https addresses only")
+        except ConfigError as error:
+            fp.close()
+            raise ConfigError(f"{req.full_url}: redirects astray: {error}") from None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -88,6 +92,10 @@ def _by_http(url: str, part: Path) -> None:
             strong = answer.headers.get("ETag", "")
             tag_file.write_text(json.dumps(strong if strong.startswith('"') else ""), encoding="utf-8")
             _write(url, answer, part, begun if goes_on else 0)
+    except ConfigError:
+        for left in (part, tag_file):
+            left.unlink(missing_ok=True)
+        raise
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # the part is no beginning of what is there now
@@ -95,8 +103,8 @@ def _by_http(url: str, part: Path) -> None:
         raise ConfigError(f"{url}: answered HTTP {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        left = "; what arrived is kept, and the next try goes on from there" if _tag(tag_file) else ""
-        raise ConfigError(f"{url}: cannot be fetched: {str(reason) or type(reason).__name__}{left}") from None
+        hint = "; what arrived is kept, and the next try goes on from there" if _tag(tag_file) else ""
+        raise ConfigError(f"{url}: cannot be fetched: {str(reason) or type(reason).__name__}{hint}") from None
     tag_file.unlink(missing_ok=True)
 
 
@@ -138,7 +146,6 @@ def _copied(url: str, source: Any, part: Path, begun: int = 0) -> int:
         while chunk := source.read(CHUNK_BYTES):
             begun += len(chunk)
             if begun > MAX_BYTES:
-                part.unlink()
                 raise _too_large(url)
             stream.write(chunk)
     return begun
@@ -157,6 +164,7 @@ def _by_fsspec(url: str, part: Path) -> None:
     except ImportError:
         raise ConfigError(f"{url}: hf:// and s3:// need the extra `remote`: pip install 'chatbench[remote]'") from None
     except ConfigError:
+        part.unlink(missing_ok=True)
         raise
     except Exception as error:  # noqa: BLE001 - any file system's own errors, none of which is a bug of ours
         said = " ".join(str(error).split())[:300]

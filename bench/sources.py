@@ -113,6 +113,11 @@ def _files(source: Source) -> Iterator[tuple[Path, bool]]:
                 f"dataset {source.dataset}: {name_of(url)} is not here yet. Run `bench datasets pull "
                 f"{source.dataset}`, which fetches {url}; or give {source.key}.path=FILE"
             )
+        if (wanted := source.hash_of(url)) not in (None, record.sha256):
+            raise ConfigError(
+                f"dataset {source.dataset}: the {name_of(url)} that was pulled has the SHA-256 {record.sha256}, not "
+                f"{wanted}; run `bench datasets pull {source.dataset}` again"
+            )
         yield record.path, True
 
 

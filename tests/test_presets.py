@@ -150,7 +150,7 @@ def test_arc_reads_the_authors_own_rows_too(tmp_path: Path) -> None:
     row = {"id": "x", "question": {"stem": "What is frozen?", "choices": choices}, "answerKey": "1"}
     (tmp_path / "arc.jsonl").write_text(json.dumps(row), encoding="utf-8")
     (sample,) = load_samples(preset("arc", path=str(tmp_path / "arc.jsonl"))).samples
-    assert sample.fields["options"][sample.target] == "ice"
+    assert (sample.target, sample.fields["options"]) == ("A", ["ice", "steam"])
     assert "A. ice\nB. steam" in str(sample.messages[0]["content"])
 
 
