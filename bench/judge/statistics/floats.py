@@ -21,6 +21,8 @@ def as_floats(values: Numbers) -> Floats:
     """Values as they stand, ``None`` as NaN."""
     import numpy as np
 
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values.astype(np.float64)
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
