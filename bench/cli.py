@@ -15,6 +15,7 @@ from bench.domain import ConfigError
 VERBS = {
     "run": ("bench.launch:main", "plan, send, record, score, print the summary, write the report"),
     "resume": ("bench.pipeline:resume", "finish an interrupted run: only what has no outcome yet is sent"),
+    "score": ("bench.rescore:main", "score the recorded replies of a run again, by any scorer, sending nothing"),
     "report": ("bench.show.report:main", "write report.md, plots and summary tables of a run again"),
     "calibrate": ("bench.calibrate:main", "what this machine can measure: streams, rates, and how true its clocks are"),
     "serve": ("bench.sim.serve:main", "the built-in simulator of the SiliconFlow API on a port"),

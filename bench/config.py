@@ -232,17 +232,18 @@ PLUGIN_KEYS = ("provider", "dataset", "load", "scorer")
 def parse(config: Mapping[str, Any]) -> Experiment:
     """A plain composed config (as saved in ``run.json`` too) to a typed experiment.
 
-    ``scorer: {kind: auto}`` becomes the dataset's own scorer.
+    ``scorer: {kind: auto}`` becomes the dataset's own scorer, with what else is set beside ``kind``.
 
     Raises:
         ConfigError: every problem found, each with its key.
     """
     problems: list[str] = []
     parts: dict[str, Any] = {}
-    config = dict(config)
+    config, auto = dict(config), {}
     for key in PLUGIN_KEYS:
         value = dict(config.pop(key, None) or {})
         if key == "scorer" and value.get("kind") in (None, "auto"):
+            auto = value
             continue
         try:
             parts[key] = build(key, value)
@@ -254,7 +255,7 @@ def parse(config: Mapping[str, Any]) -> Experiment:
         raise ConfigError(*problems, *error.problems) from error
     if "scorer" not in parts and "dataset" in parts:
         try:
-            parts["scorer"] = named_scorer(parts["dataset"].scorer or "none")
+            parts["scorer"] = named_scorer(parts["dataset"].scorer or "none", auto)
         except ConfigError as error:
             problems += error.problems
     if problems:

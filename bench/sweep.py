@@ -158,6 +158,8 @@ class Parser:
             return self._once(key, value, lambda: typed(_SECTIONS[key], value, where=f"config.{key}"))
         if key == "scorer" and value.get("kind") == AUTO:
             dataset = self._section("dataset", config)
+            if any(option is not None for name, option in value.items() if name != "kind"):
+                return named_scorer(dataset.scorer or "none", value)
             return self._once("auto scorer", config["dataset"], lambda: named_scorer(dataset.scorer or "none"))
         return self._once(key, value, lambda: build(key, value))
 

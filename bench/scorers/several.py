@@ -10,13 +10,15 @@ from bench.registry import build
 from bench.scorers import Scorer
 
 
-def named_scorer(choice: str | Mapping[str, Any]) -> Scorer:
-    """A scorer by its kind, or by a mapping with its options.
+def named_scorer(choice: str | Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Scorer:
+    """A scorer by its kind, or by a mapping with its options; those of ``options`` that are set go over them.
 
     Raises:
         ConfigError: it does not exist, or takes no such options.
     """
-    scorer: Scorer = build("scorer", {"kind": choice} if isinstance(choice, str) else dict(choice))
+    own = {"kind": choice} if isinstance(choice, str) else dict(choice)
+    over = {key: value for key, value in (options or {}).items() if key != "kind" and value is not None}
+    scorer: Scorer = build("scorer", own | over)
     return scorer
 
 
@@ -35,5 +37,7 @@ def further_scorers(also: Any, first: Scorer | Mapping[str, Any]) -> tuple[Score
     titles = [own.title, *(one.title for one in found)]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
-        raise ConfigError(f"also: two scorers are called {', '.join(twice)}; give one of them another `name`")
+        raise ConfigError(
+            f"also: two scorers are called {', '.join(twice)}; give one of them another `name`, or leave it out"
+        )
     return tuple(found)
