@@ -211,7 +211,7 @@ def test_a_preset_that_does_not_fit_is_named(
         ("load.concurency=1", "there is no load key 'concurency'; did you mean concurrency or max_concurrency?"),
         ("model.price.currncy=EUR", "there is no model.price key 'currncy'; did you mean currency?"),
         ("model=qwen3-9b", "model=qwen3-9b: there is no model 'qwen3-9b'; did you mean qwen3-8b"),
-        ("dataset=zzz", "dataset=zzz: there is no dataset 'zzz'; there are: arithmetic"),
+        ("dataset=zzz", "dataset=zzz: there is no dataset 'zzz'; there are: agieval"),
         ("experiment=deom", "experiment=deom: there is no experiment 'deom'; did you mean demo?"),
         ("sampling.temperature=warm", "sampling.temperature='warm': must be a number"),
         ("repeats=x", "repeats='x': must be a whole number"),
