@@ -161,7 +161,7 @@ def latency(given: Inputs) -> Any:
 
     from bench.judge.rows import derive, pauses
 
-    chunks = given["chunks"]
+    chunks = [chunk for chunk in given["chunks"] if chunk[2] != 0]  # an empty delta is no event
     times: dict[bool, list[float]] = {True: [], False: []}
     for time, kind, _ in chunks:
         times[kind == "reasoning"].append(time)

@@ -73,6 +73,7 @@ def test_copies_of_questions_are_worth_the_questions() -> None:
 def test_components_are_the_mean_squares_of_one_way_anova(repeats: int, questions: int, seed: int) -> None:
     scores = np.random.default_rng(seed).random((questions, repeats)).round(1)
     got = means.variance_components(scores.tolist())
+    assert got.within is not None
     assert got.within == pytest.approx(scores.var(axis=1, ddof=1).mean(), abs=1e-12)
     between = scores.mean(axis=1).var(ddof=1) - got.within / repeats
     assert got.between == pytest.approx(max(0.0, between), abs=1e-12)
@@ -95,6 +96,7 @@ def test_the_two_estimands_differ() -> None:
     chance = random.random(400)
     a, b = ((random.random((400, 4)) < chance[:, None]).astype(float) for _ in range(2))
     frozen = means.fixed_set_error(a.tolist(), b.tolist())
+    assert frozen is not None
     assert frozen == pytest.approx(math.sqrt(sum((s.var(axis=1, ddof=1) / 4).sum() for s in (a, b))) / 400)
     assert frozen == pytest.approx(pairs.paired_difference(a.mean(axis=1), b.mean(axis=1)).se or 0, rel=0.1)
     assert frozen < 0.8 * (means.standard_error(a.mean(axis=1)) or 0) * math.sqrt(2)
@@ -175,6 +177,7 @@ def test_mcnemar_is_the_binomial_test(b: int, c: int) -> None:
 
 
 def test_mcnemar_of_many_pairs_keeps_its_digits() -> None:
+    assert pairs.mcnemar(4, 0).p == 0.0625, "a few questions pointing one way are no proof"
     assert pairs.mcnemar(50_300, 49_700).p == pytest.approx(0.0578, abs=2e-4), "z = 1.897"
     with pytest.raises(ValueError, match="negative"):
         pairs.mcnemar(-1, 2)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate, mean_t, needed_for_quantile
 from bench.judge.metrics import CELL_METRICS
 from bench.judge.metrics.cells import accuracy
 from bench.judge.rows import CellInfo, RunRows
+from bench.judge.statistics.pairs import mcnemar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,21 +81,9 @@ def _ahead(best: pd.Series[float], other: pd.Series[float]) -> bool:
     difference = (best - other).dropna().round(12)
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     if len(difference) < FEW_QUESTIONS or difference.isin([-1.0, 0.0, 1.0]).all():
-        return wins > losses and sign_mid_p(wins, losses) <= 0.05
+        return wins > losses and mcnemar(wins, losses).p <= 0.05
     low = mean_t(difference.to_numpy(dtype="float64")).low
     return low is not None and low > 0
-
-
-def sign_mid_p(wins: int, losses: int) -> float:
-    """Two-sided mid-p of ``wins`` against ``losses`` under a fair coin; McNemar's test for right-or-wrong pairs.
-
-    The exact binomial p less the probability of the observed count (Lancaster 1961, JASA 56:223); 1 without any pair.
-    """
-    n, fewer = wins + losses, min(wins, losses)
-    if n == 0:
-        return 1.0
-    below = sum(math.comb(n, k) for k in range(fewer))
-    return min(1.0, float(Fraction(2 * below + math.comb(n, fewer), 2**n)))
 
 
 def fastest(run: RunRows, cells: Sequence[CellInfo]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -94,22 +94,7 @@ def compare_pairs(
     d = left - right
     d[np.abs(d) < 1e-12] = 0.0
     binary = bool(np.isin(left, (0.0, 1.0)).all() and np.isin(right, (0.0, 1.0)).all())
-    estimate = Estimate(found.diff, found.low, found.high, found.n, "t")
-    p, test, drawn = found.p, PairTest.T, None
-    if found.n == 0:
-        test = PairTest.NONE
-    elif found.clusters < found.n:
-        test = PairTest.CLUSTERED_T if found.clusters > 1 else PairTest.NONE
-        estimate = Estimate(found.diff, found.low, found.high, found.n, "clustered t")
-    elif binary:
-        test, estimate, p = PairTest.MCNEMAR, _score_interval(left, right, confidence), _mcnemar(d)
-    elif found.n < ENOUGH_FOR_T:
-        flipped = sign_flip(d, seed)
-        test, p, drawn = PairTest.PERMUTATION, flipped.p, flipped.seed
-    if test is not PairTest.NONE and not d.any():
-        p = 1.0
-    if found.se is not None and p is None and test is not PairTest.NONE:
-        test = PairTest.NONE
+    test, estimate, p, drawn = _test(left, right, d, found, binary, confidence, seed)
     return PairedComparison(
         estimate=_with_width(estimate),
         p=p,
@@ -124,6 +109,24 @@ def compare_pairs(
         b_ahead=int((d < 0).sum()),
         seed=drawn,
     )
+
+
+def _test(
+    a: Floats, b: Floats, d: Floats, found: PairedDifference, binary: bool, confidence: float, seed: int
+) -> tuple[PairTest, Estimate, float | None, int | None]:
+    """The test that fits, the interval, the p and the seed of its draws."""
+    test, p, drawn = PairTest.T, found.p, None
+    estimate = Estimate(found.diff, found.low, found.high, found.n, "t")
+    if found.clusters < found.n:
+        test, estimate = PairTest.CLUSTERED_T, replace(estimate, method="clustered t")
+    elif binary and found.n:
+        test, estimate, p = PairTest.MCNEMAR, _score_interval(a, b, confidence), _mcnemar(d)
+    elif found.n < ENOUGH_FOR_T:
+        flipped = sign_flip(d, seed)
+        test, p, drawn = PairTest.PERMUTATION, flipped.p, flipped.seed
+    if found.clusters > 1 and not d.any():
+        p = 1.0
+    return test if p is not None else PairTest.NONE, estimate, p, drawn
 
 
 def _score_interval(a: Floats, b: Floats, confidence: float) -> Estimate:
