@@ -30,11 +30,13 @@ class IfEval(Scorer):
 
     Attributes:
         loose: whether value and label are the loose ones.
+        time_limit_s: for one verdict; keywords are expressions, and cutting a long hostile reply into words takes long.
     """
 
     kind: str = "ifeval"
     version: str = "1"
     loose: bool = False
+    time_limit_s: float | None = 30.0
 
     needs_target: ClassVar[bool] = False
 

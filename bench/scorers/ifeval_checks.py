@@ -1,7 +1,7 @@
 """The 25 instructions of IFEval: whether a text follows each.
 
 The rules are those of google-research/google-research, ``instruction_following_eval/instructions.py`` (Zhou et al.
-2023), their quirks included: keywords are regular expressions, a bold phrase counts as two highlights, a text whose
+2023), their quirks included: keywords are regular expressions, a section may be announced anywhere, a text whose
 language cannot be told counts as followed. Where the original scans a text again from each of its characters, the same
 is found here in one pass. Sentences are cut by NLTK's Punkt with its English parameters, as in the original.
 """

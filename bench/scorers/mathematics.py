@@ -16,6 +16,7 @@ from bench.scorers.verdicts import plain, reply_text, right_or_wrong, targets_of
 
 MAX_ANSWER_CHARS = 2_000
 MAX_SEARCHED_CHARS = 20_000
+LAST_EXPRESSION = "last expression"
 
 _SAYS = re.compile(
     r"(?:(?:answer|result)\s{0,3}(?:is|:|=)|答案\s{0,3}(?:是|为|:|：))\s{0,3}([^\n]{1,400})", re.IGNORECASE
@@ -52,23 +53,19 @@ class Mathematics(Scorer):
             return unscored("no target")
         text = reply_text(choice)
         answer, rule = stated_answer(text)
-        if answer is None:
-            read = _read(text[-MAX_SEARCHED_CHARS:])
-            if not read:
-                return unparsed("no answer in the reply")
-            right = any(_proved(_read_answer(target), read) for target in targets)
-            return right_or_wrong(right, str(read[-1]), "last expression")
         if any(_bare(answer) == _bare(target) for target in targets):
             return right_or_wrong(True, answer, rule)
-        read = _read_answer(answer)
-        if not read:
-            # an answer in words that are not the target's words
-            return right_or_wrong(False, answer, rule) if answer.strip() else unparsed(f"an empty answer ({rule})")
-        return right_or_wrong(any(_proved(_read_answer(target), read) for target in targets), answer, rule)
+        read = _read(text[-MAX_ANSWER_CHARS:]) if rule == LAST_EXPRESSION else _read_answer(answer)
+        if any(_proved(_read_answer(target), read) for target in targets):
+            return right_or_wrong(True, answer if rule != LAST_EXPRESSION else str(read[-1]), rule)
+        if rule == LAST_EXPRESSION:
+            return right_or_wrong(False, str(read[-1]), rule) if read else unparsed("no answer in the reply")
+        # words that are not the target's words are an answer all the same
+        return right_or_wrong(False, answer, rule) if answer else unparsed(f"an empty answer ({rule})")
 
 
-def stated_answer(text: str) -> tuple[str | None, str]:
-    """The text of the final answer and the rule that found it; ``None`` where nothing marks one."""
+def stated_answer(text: str) -> tuple[str, str]:
+    """The text of the final answer and the rule that found it; the whole reply where nothing marks an answer."""
     last = None
     for last in boxes(text):  # noqa: B007  # the last one is wanted, after the loop
         pass
@@ -76,9 +73,8 @@ def stated_answer(text: str) -> tuple[str | None, str]:
         return last[:MAX_ANSWER_CHARS], "boxed"
     said = list(_SAYS.finditer(text[-MAX_SEARCHED_CHARS:]))
     if said:
-        answer = said[-1].group(1).strip().strip("*").strip()
-        return answer.removesuffix("."), "said to be the answer"
-    return (text.strip(), "whole reply") if text.strip() and len(text) <= 200 and "\n" not in text else (None, "")
+        return said[-1].group(1).strip().rstrip("。").strip("*").removesuffix(".").strip("* "), "said to be the answer"
+    return text[-MAX_ANSWER_CHARS:], LAST_EXPRESSION
 
 
 def boxes(text: str) -> Iterator[str]:
@@ -112,7 +108,10 @@ def _bare(text: str) -> str:
 def _read_answer(answer: str) -> tuple[Any, ...]:
     """The expressions of a text that is an answer and nothing else."""
     answer = answer[:MAX_ANSWER_CHARS].strip().strip("$")
-    return _read(f"${answer}$") or _read(answer)
+    bare = answer.replace("\\%", "").replace("%", "").strip()
+    found = _read(f"${bare}$") or _read(bare)
+    # a percentage means its number as well as its hundredth: 25% answers 25 and 0.25
+    return found if bare == answer else (*found, *_read(f"{bare}%"))
 
 
 def _read(text: str) -> tuple[Any, ...]:
