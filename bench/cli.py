@@ -20,7 +20,10 @@ VERBS = {
     "calibrate": ("bench.calibrate:main", "what this machine can measure: streams, rates, and how true its clocks are"),
     "serve": ("bench.sim.serve:main", "the built-in simulator of the SiliconFlow API on a port"),
     "models": ("bench.show.models:main", "the configured models; --check compares them with a server's list"),
-    "datasets": ("bench.show.datasets:main", "the configured datasets: rows, licence, hash; or sample rows of one"),
+    "datasets": (
+        "bench.show.datasets:main",
+        "the configured datasets; sample rows of one; pull NAME fetches a published one",
+    ),
 }
 
 EXAMPLES = (

@@ -231,6 +231,9 @@ def test_pull_names_every_failure(server: Server, tmp_path: Path, capsys: pytest
     preset(tmp_path, f"{server.url}/good/rows.jsonl", None)
     assert main(["datasets", "pull", "sums"]) == 0
     assert "the preset knows none" in capsys.readouterr().out
+    server.content = ROWS[: ROWS.index(b"\n", 1000) + 1]
+    assert main(["datasets", "pull", "sums", "--refresh"]) == 0
+    assert "has changed: what was pulled" in capsys.readouterr().out
     # what was taken without a known hash does not pass for the file with one
     preset(tmp_path, f"{server.url}/good/rows.jsonl", "1" * 64)
     assert main(["datasets", "sums"]) == 2

@@ -59,6 +59,7 @@ def pull(options: Any, dataset_of: Callable[[str], Dataset]) -> int:
 def _pulled(url: str, sha256: str | None, refresh: bool, problems: list[str]) -> Kept | None:
     from bench.download import download  # imported late: http and tls take time to import
 
+    before = _good(url, None)
     try:
         here = None if refresh else _good(url, sha256)
         record = here or download(url, sha256)
@@ -68,6 +69,8 @@ def _pulled(url: str, sha256: str | None, refresh: bool, problems: list[str]) ->
     state = "was here" if here else "fetched"
     known = "as the preset says" if sha256 else "recorded; the preset knows none"
     print(f"{name_of(url)}: {state}, {record.size:,} bytes, SHA-256 {record.sha256} ({known})")
+    if before is not None and before.sha256 != record.sha256:
+        print(f"{name_of(url)}: has changed: what was pulled {before.fetched_at} had the SHA-256 {before.sha256}")
     return record
 
 
