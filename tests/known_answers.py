@@ -264,9 +264,7 @@ def goodput(given: Inputs) -> Any:
 
 def truncation(given: Inputs) -> Any:
     found = mser5(given["x"])
-    if found is None:
-        return None
-    return {"batches": found.batches, "d": found.d, "truncate": found.truncate, "mser": found.mser}
+    return {name: found and getattr(found, name) for name in ("batches", "d", "truncate", "mser")}
 
 
 def scalability(given: Inputs) -> Any:

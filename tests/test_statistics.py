@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.judge.statistics import means, pairs, resampling
-from bench.judge.statistics.comparison import PairTest, compare_pairs
+from bench.judge.statistics.comparison import Estimand, PairTest, compare_pairs, compare_samples
 from bench.judge.statistics.floats import known_floats
 
 SCORES = st.lists(st.floats(0, 1).map(lambda value: round(value, 3)), min_size=2, max_size=40)
@@ -306,6 +306,23 @@ def test_the_test_follows_the_data() -> None:
     clustered = compare_pairs(*binary, clusters)
     assert (clustered.test, clustered.clusters) == (PairTest.CLUSTERED_T, 50)
     assert compare_pairs(*binary, range(200)).test is PairTest.MCNEMAR, "each its own cluster is as none"
+
+
+def test_the_estimand_decides_the_error() -> None:
+    random = np.random.default_rng(13)
+    chance = random.random(300)
+    a, b = (
+        (random.random((300, 4)) < np.clip(chance + gain, 0, 1)[:, None]).astype(float).tolist() for gain in (0.05, 0)
+    )
+    usual, frozen = compare_samples(a, b), compare_samples(a, b, Estimand.FROZEN_SET)
+    assert usual == compare_pairs(np.mean(a, axis=1), np.mean(b, axis=1))
+    assert (usual.estimand, frozen.estimand) == (Estimand.KIND_OF_TASK, Estimand.FROZEN_SET)
+    assert frozen.se == means.fixed_set_error(a, b)
+    assert frozen.p == pytest.approx(2 * stats.norm.sf(abs((frozen.estimate.value or 0) / (frozen.se or 1))))
+    gaps = compare_samples([*a, [], [1, 0]], [*b, [1, 0], [None]], Estimand.FROZEN_SET)
+    assert (gaps.se, gaps.dropped, gaps.estimate.n) == (frozen.se, 2, 300)
+    single = compare_samples([[1], [0]], [[0], [0]], Estimand.FROZEN_SET)
+    assert (single.p, single.estimate.low, single.test) == (None, None, PairTest.NONE)
 
 
 def test_a_comparison_never_reads_as_certain_where_nothing_varies() -> None:

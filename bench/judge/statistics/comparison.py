@@ -9,7 +9,8 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from bench.judge.intervals import CONFIDENCE, Estimate
-from bench.judge.statistics.floats import Numbers, as_floats
+from bench.judge.statistics.floats import Numbers, as_floats, known_floats
+from bench.judge.statistics.means import fixed_set_error
 from bench.judge.statistics.pairs import POWER, PairedDifference, mcnemar, newcombe_paired, paired_difference
 from bench.judge.statistics.resampling import SEED, sign_flip
 
@@ -27,7 +28,17 @@ class PairTest(StrEnum):
     PERMUTATION = "sign-flip permutation"
     T = "paired t"
     CLUSTERED_T = "paired t, clustered"
+    Z_FROZEN = "z over samples"
     NONE = "none"
+
+
+class Estimand(StrEnum):
+    """What a difference is a difference of; stored beside it."""
+
+    #: better on this kind of task: the questions are a sample of it
+    KIND_OF_TASK = "kind of task"
+    #: changed on this frozen set: the questions are all there are, only the replies are random
+    FROZEN_SET = "frozen set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,7 @@ class PairedComparison:
         dropped: questions without a score on both sides.
         a_ahead, b_ahead: questions that one side scored higher on.
         seed: of the permutation's draws, when there were any.
+        estimand: what the error is an error of.
     """
 
     estimate: Estimate
@@ -59,6 +71,46 @@ class PairedComparison:
     a_ahead: int
     b_ahead: int
     seed: int | None
+    estimand: Estimand = Estimand.KIND_OF_TASK
+
+
+def compare_samples(
+    a: Sequence[Numbers],
+    b: Sequence[Numbers],
+    estimand: Estimand = Estimand.KIND_OF_TASK,
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = CONFIDENCE,
+    power: float = POWER,
+    seed: int = SEED,
+) -> PairedComparison:
+    """Compare two sides by question, from all samples of each; arguments and errors as :func:`compare_pairs`.
+
+    For a kind of task the samples of a question are averaged first. For a frozen set the error is that of
+    :func:`bench.judge.statistics.means.fixed_set_error` with a normal test and interval over the questions that have
+    samples on both sides; it needs two samples or more of each, and clusters play no part.
+    """
+    means = [[float(known.mean()) if (known := known_floats(row)).size else None for row in side] for side in (a, b)]
+    found = compare_pairs(means[0], means[1], clusters, confidence, power, seed)
+    if estimand is Estimand.KIND_OF_TASK:
+        return found
+    kept = [index for index, pair in enumerate(zip(*means, strict=True)) if None not in pair]
+    se = fixed_set_error([a[index] for index in kept], [b[index] for index in kept])
+    value, n, normal = found.estimate.value, found.estimate.n, NormalDist()
+    none = Estimate(value, n=n, method="none: each question needs two samples on both sides that differ")
+    frozen = replace(
+        found, estimand=estimand, seed=None, clusters=n, estimate=none, p=None, test=PairTest.NONE, mde=None
+    )
+    if not se or value is None:
+        return replace(frozen, se=se)
+    half = normal.inv_cdf(0.5 + confidence / 2) * se
+    return replace(
+        frozen,
+        estimate=Estimate(value, value - half, value + half, n, "z over samples"),
+        p=2 * normal.cdf(-abs(value) / se),
+        test=PairTest.Z_FROZEN,
+        mde=half + normal.inv_cdf(power) * se,
+        se=se,
+    )
 
 
 def compare_pairs(
