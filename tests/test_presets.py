@@ -14,9 +14,11 @@ import yaml
 
 from bench.datasets import Dataset
 from bench.datasets.published import Published
+from bench.domain import Choice, Label, Sample
 from bench.places import shipped
 from bench.registry import build, discover
 from bench.samples import SampleSet, load_samples
+from bench.scorers.several import named_scorer
 from bench.show.datasets import dataset_settings
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -260,3 +262,48 @@ def test_a_preset_says_whose_it_is_and_where_from(name: str) -> None:
         assert url.startswith("https://")
         assert "{" not in url
         assert sha256 is None or len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size
+
+
+def gold(sample: Sample, name: str) -> str:
+    """A right reply in the form that the prompt asks for."""
+    target = sample.target
+    words = {"mgsm": f"{sample.fields.get('last_line')}: {target}", "bbh": f"So the answer is {target}."}
+    if name in ("mmlu", "mmlu_pro"):
+        return f"Let us see. The answer is ({target})."
+    if name in ("arc", "agieval", "truthfulqa_mc1"):
+        return f"Let us see.\nAnswer: {target}"
+    if name == "drop":
+        answer = target[0]
+        date = " ".join(answer["date"].get(part, "") for part in ("day", "month", "year")).strip()
+        return f"Answer: {json.dumps(answer['spans']) if answer['spans'] else answer['number'] or date}"
+    return {**words, "math500": f"So it is $\\boxed{{{target}}}$."}.get(name, str(target))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "changes"),
+    [
+        ("gsm8k", "gsm8k/test.jsonl", {}),
+        ("math500", "math500/test.jsonl", {"limit": 40, "shuffle": True}),
+        ("mmlu", "mmlu/mmlu_dev_val.tar.gz", {"variant": "val", "few_shot": None}),
+        ("arc", "arc/arc_challenge_test.jsonl", {}),
+        ("truthfulqa_mc1", "truthfulqa/mc_task.json", {}),
+        ("bbh", "bbh/word_sorting.json", {}),
+        ("bbh", "bbh/date_understanding.json", {}),
+        ("bbh", "bbh/sports_understanding.json", {}),
+        ("mgsm", "mgsm/mgsm_fr.tsv", {}),
+        ("mgsm", "mgsm/mgsm_ja.tsv", {}),
+        ("agieval", "agieval/gaokao-history.jsonl", {}),
+        ("agieval", "agieval/aqua-rat.jsonl", {}),
+        ("drop", "drop/drop_fixture.json", {}),
+        ("kv_retrieval", "needle/kv-retrieval-75_keys_rows0-99.jsonl.gz", {}),
+    ],
+)
+def test_the_form_asked_for_is_the_form_that_the_scorer_reads(name: str, file: str, changes: dict[str, Any]) -> None:
+    found = loaded(name, file, **changes)
+    scorer = named_scorer(preset(name).scorer)
+    wrong = [
+        (sample.sample_id, score.label, score.extracted)
+        for sample in found.samples
+        if (score := scorer.score(sample, Choice(0, gold(sample, name), finish_reason="stop"))).label != Label.CORRECT
+    ]
+    assert wrong == []
