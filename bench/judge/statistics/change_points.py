@@ -24,7 +24,11 @@ MAX_P = 0.001
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A change: index of its first point, means before and after (to the neighbouring changes), p of its t test."""
+    """A change: index of its first point, means before and after it, p of its t test.
+
+    The stretch before reaches back to the change before. The one after reaches to the next change, or to a weaker one
+    that was dropped since.
+    """
 
     index: int
     mean_before: float
@@ -142,8 +146,9 @@ def _merge(x: Floats, places: Sequence[int], max_p: float, min_magnitude: float)
                 break
         del points[weakest]
         left = [point.index for point in points]
-        for nth in (weakest - 1, weakest):
-            if 0 <= nth < len(points):
+        # The two points after a dropped one are tested anew, not the one before: so does Otava, whose points these are.
+        for nth in (weakest, weakest + 1):
+            if nth < len(points):
                 points[nth] = _point(x, left, nth)
     return points
 
