@@ -95,7 +95,7 @@ def _anchored(dataset: Dataset, root: Path) -> Dataset:
     def under(path: Any) -> Any:
         if isinstance(path, list):
             return [under(one) for one in path]
-        is_place = not isinstance(path, str) or not path or "://" in path or path.startswith(("~", "{"))
+        is_place = not isinstance(path, str) or not path or "://" in path or path.startswith(("~", "{folder}"))
         return path if is_place else str(root / path)
 
     nested: dict[str, Any] = {

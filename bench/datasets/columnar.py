@@ -13,6 +13,9 @@ from bench.files import Problems
 from bench.registry import plugin
 from bench.sources import Part
 
+#: of a file inside a gzip file or an archive, which is read into memory; a longer one reads as damaged
+MAX_PACKED_BYTES = 1 << 30
+
 
 @plugin("dataset", "parquet")
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Parquet(Published):
 
         number = 0
         plain_file = part.path.suffix == ".parquet"
-        source = part.stream if plain_file else io.BytesIO(part.stream.read())
+        source = part.stream if plain_file else io.BytesIO(part.stream.read(MAX_PACKED_BYTES))
         try:
             for batch in pq.ParquetFile(source).iter_batches(batch_size=1024):
                 for row in batch.to_pylist():
