@@ -62,6 +62,10 @@ def rows(name: str) -> list[Any]:
         ("18", "#### 18.", "published", W),
         ("18", "#### 18.", "strict", C),
         ("18", "#### $18", "published", U),
+        ("so 18\nA: 18", "so 18\nA: 18", "published", C),
+        ("70000", "so\nA: 90,000", "published", W),
+        ("18", "so\nA: 18", "strict", U),
+        ("18", "A: 3 at first\n#### 18", "published", C),
         ("18", "The answer is 18", "published", U),
         ("18", "He pays $20, so 18.", "flexible", C),
         ("-5", "#### -5", "published", C),
@@ -189,6 +193,7 @@ def test_squad(target: Any, text: str, em: int, f1: float) -> None:
         (["Smith", "Jones"], ["Jones", "Smith"], 1, 1.0),
         (["Smith"], ["Jones", "Smith"], 0, 0.5),
         (["Smith", "Jones", "Brown"], ["Jones", "Smith"], 0, 0.67),
+        (["p q", "x y"], ["p c d", "x z", "u", "v"], 0, 0.22),
         (["well-known man"], ["known well man"], 0, 1.0),
     ],
 )
