@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.domain import Choice, ConfigError, Label, Sample, Score
 from bench.registry import build, discover, plugins
+from bench.scorers import Scorer
 
 discover()
 
@@ -240,6 +242,16 @@ SAMPLES = (
         target="x",
         fields={"constraints": [{"kind": k, "count": 1} for k in ("bullets", "json")]},
     ),
+    Sample(
+        sample_id="i",
+        messages=(),
+        target=["A b", "12 \ud800"],
+        fields={
+            "instruction_id_list": ["detectable_format:title", "detectable_format:json_format"],
+            "kwargs": [{}, {}],
+            "language": "zh",
+        },
+    ),
 )
 # fmt: off
 PIECES = st.sampled_from([
@@ -255,19 +267,23 @@ HOSTILE = [
 TEXTS = st.one_of(st.text(st.characters()), st.lists(PIECES, max_size=30).map("".join))
 
 
+@cache
+def every_scorer() -> list[Scorer]:
+    return [build("scorer", {"kind": kind}) for kind in sorted(plugins("scorer"))]
+
+
 @given(text=TEXTS, arguments=TEXTS, with_call=st.booleans())
 def test_no_text_breaks_any_scorer(text: str, arguments: str, with_call: bool) -> None:
     made = ({"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}},) if with_call else ()
     choice = Choice(index=0, text=text, tool_calls=made)
-    for kind in sorted(plugins("scorer")):
-        scorer = build("scorer", {"kind": kind})
+    for scorer in every_scorer():
         for sample in SAMPLES:
             score = scorer.score(sample, choice)
             assert score == scorer.score(sample, choice)
             assert (score.value is None) == (score.label is N)
             assert score.value is None or 0.0 <= score.value <= 1.0
             assert (score.label is C) == (score.value == 1.0)
-            assert score.label not in (Label.TRUNCATED, Label.REFUSED)
+            assert score.label is not Label.TRUNCATED
             (score.extracted or "").encode("utf-8")
             score.detail.encode("utf-8")
             assert len(score.extracted or "") <= 200
@@ -278,9 +294,9 @@ def test_no_text_breaks_any_scorer(text: str, arguments: str, with_call: bool) -
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_long_hostile_replies_are_read_in_bounded_time(text: str) -> None:
     # A quadratic rule would take minutes here; the suite's own time limit is the bound.
-    for kind in sorted(plugins("scorer")):
+    for scorer in every_scorer():
         for sample in SAMPLES:
-            build("scorer", {"kind": kind}).score(sample, Choice(index=0, text=text))
+            scorer.score(sample, Choice(index=0, text=text))
 
 
 def test_every_scorer_names_its_kind_and_version() -> None:
