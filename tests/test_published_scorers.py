@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from bench.domain import Choice, ConfigError, Label, Sample, Score
+from bench.judge.score import settled
 from bench.registry import build, discover
 from bench.scorers import Scorer, judgements
-from bench.scorers.agreement import disagreements
 from bench.scorers.drop import em_and_f1
 from bench.scorers.refusal import declined, refusal_in
 from bench.scorers.verdicts import unparsed
@@ -347,23 +347,12 @@ def test_judgements_are_read_by_the_published_rules() -> None:
     assert judgements.simpleqa_f1(0, 0, 0) == 0
 
 
-def test_disagreement_of_two_ways_to_read_a_reply() -> None:
-    texts = ["#### 5", "#### 6 or 5", "so 5", "nothing"]
-    read = {
-        extract: [verdict("gsm8k", "5", text, extract=extract) for text in texts] for extract in ("strict", "flexible")
-    }
-    (found,) = disagreements(read)
-    assert (found.one, found.other, found.replies, found.differing, found.places) == (
-        "strict",
-        "flexible",
-        4,
-        2,
-        (1, 2),
-    )
-    assert dict(found.label_pairs) == {(W, C): 1, (U, C): 1}
-    assert found.share == 0.5
-    with pytest.raises(ValueError, match="same replies"):
-        disagreements({"a": read["strict"], "b": []})
+def test_the_score_stage_tells_refused_from_unparsed_and_from_cut() -> None:
+    text = "I'm sorry, but I can't assist with that."
+    score = verdict("gsm8k", "5", text)
+    assert score.label is U
+    assert settled(score, Choice(index=0, text=text, finish_reason="stop")).label is Label.REFUSED
+    assert settled(score, Choice(index=0, text=text, finish_reason="length")).label is Label.TRUNCATED
 
 
 def test_numbers_are_read_by_the_rules_that_are_asked_for() -> None:

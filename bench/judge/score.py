@@ -16,6 +16,7 @@ from bench.judge.asking import Asking, Pending
 from bench.record import RecordedChoice, ScoreRow, read_choices, read_header, read_samples, write_scores
 from bench.registry import build, discover
 from bench.scorers import Scorer
+from bench.scorers.refusal import declined
 from bench.scorers.several import further_scorers
 
 #: verdicts that may be outstanding before the oldest is waited for
@@ -126,10 +127,10 @@ def without_asking(scorer: Scorer, sample: Sample, outcome: Outcome) -> Score | 
 
 
 def settled(score: Score, choice: Choice) -> Score:
-    """A verdict on a reply that may have been cut by length: only a right answer outlives that."""
+    """A verdict on a reply that may have been cut by length, which only a right answer outlives, or that declines."""
     if choice.finish_reason == "length" and score.label not in (Label.CORRECT, Label.UNSCORED, Label.TRUNCATED):
         return Score(0.0, Label.TRUNCATED, score.extracted, "cut by max_tokens")
-    return score
+    return declined(score, choice)
 
 
 def _row(request_id: str, choice: int, scorer: Scorer, score: Score) -> ScoreRow:
