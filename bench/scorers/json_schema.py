@@ -78,7 +78,7 @@ def violation(value: Any, schema: JsonObject | bool) -> str:
 
     try:
         kind = validator_for(schema, default=Draft202012Validator)
-        kind.check_schema(schema)
+        kind.check_schema(schema)  # type: ignore[arg-type]  # the stubs forget that a schema may be a boolean
         error = next(iter(kind(schema, registry=Registry()).iter_errors(value)), None)
     except LibrarySchemaError as error_in_schema:
         raise SchemaError(error_in_schema.message) from error_in_schema
