@@ -6,11 +6,13 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -23,8 +25,11 @@ from bench.scorers import Scorer
 WARM_S = 120.0
 _MEMORY_BYTES = 4 << 30
 _PR_SET_PDEATHSIG = 1
+_ALIVE = -1
 #: hangs without a verdict in between, and in all, from which on a reply has only a tenth of the time
 _SHORT_AFTER, _SHORT_AFTER_ALL = 2, 10
+#: but not less than this
+_SHORTEST_S = 0.25
 #: hangs without a verdict in between after which nothing more is tried
 _STOP_AFTER = 12
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from bench.judge.arena import serve; serve()"
@@ -65,7 +70,7 @@ class Arena:
             if self._hangs_running >= _STOP_AFTER:
                 return _none(f"not tried: the scorer hung on {self._hangs_running} replies running")
             short = self._hangs_running >= _SHORT_AFTER or self._hangs >= _SHORT_AFTER_ALL
-        limit_s = self._limit_s / 10 if short else self._limit_s
+        limit_s = min(self._limit_s, max(self._limit_s / 10, _SHORTEST_S)) if short else self._limit_s
         one = self._idle.get()
         try:
             score = one.ask(sample, choice, limit_s)
@@ -74,7 +79,7 @@ class Arena:
         with self._lock:
             self._hangs += score is None
             self._hangs_running = self._hangs_running + 1 if score is None else 0
-        return _none(f"the scorer took more than {limit_s:g} s") if score is None else score
+        return _none(f"the scorer took more than {limit_s:g} s, or its process ended") if score is None else score
 
     def close(self) -> None:
         """Kill the processes; nothing is asked any more."""
@@ -84,22 +89,34 @@ class Arena:
 
 
 class _Contestant:
-    """One process, started when it is first asked, and again after it had to be killed."""
+    """One process that has the scorer ready, and under it the one that is asked and may be killed.
+
+    The first imports once and forks the second whenever that is gone, so that a hang costs no new start.
+    """
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
+        self._asked_pid = self._number = 0
 
     def ask(self, sample: Sample, choice: Choice, limit_s: float) -> Score | None:
         """The verdict, ``None`` if there is none in time or the process died over it."""
-        line = self._line or self._started()
+        self._number += 1
         try:
-            line.send_bytes(pickle.dumps((sample, choice)))
-            if not line.poll(limit_s):
-                self.kill()
+            line = self._line or self._started()
+            line.send_bytes(pickle.dumps((self._number, sample, choice)))
+            until = time.monotonic() + limit_s
+            while line.poll(max(0.0, until - time.monotonic())):
+                number, answer = pickle.loads(line.recv_bytes())
+                if number == self._number:
+                    break
+                if number == _ALIVE:  # the one that was asked is gone, and this is its successor
+                    self._asked_pid = answer
+                    return None
+            else:
+                self._kill_asked(line)
                 return None
-            answer = pickle.loads(line.recv_bytes())
         except (EOFError, OSError):
             self.kill()
             return None
@@ -109,13 +126,25 @@ class _Contestant:
         return answer
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the processes, whatever they do."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        if self._asked_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._asked_pid, signal.SIGKILL)
         if self._line is not None:
             self._line.close()
-        self._process = self._line = None
+        self._process, self._line, self._asked_pid = None, None, 0
+
+    def _kill_asked(self, line: Connection) -> None:
+        os.kill(self._asked_pid, signal.SIGKILL)
+        while line.poll(WARM_S):
+            number, pid = pickle.loads(line.recv_bytes())
+            if number == _ALIVE:
+                self._asked_pid = pid
+                return
+        self.kill()
 
     def _started(self) -> Connection:
         ours, theirs = socket.socketpair()
@@ -131,18 +160,21 @@ class _Contestant:
         module = sys.modules[type(self._scorer).__module__]
         line.send((module.__name__, getattr(module, "__file__", None)))
         line.send_bytes(pickle.dumps(self._scorer))
+        said: tuple[int, Any] = (0, f"not ready within {WARM_S:g} s")
         try:
-            complaint = line.recv() if line.poll(WARM_S) else f"it was not ready within {WARM_S:g} s"
+            if line.poll(WARM_S):
+                said = pickle.loads(line.recv_bytes())
         except EOFError:
-            complaint = "its process ended as it started; its error is above"
-        if complaint:
+            said = (0, "its process ended as it started; its error is above")
+        if said[0] != _ALIVE:
             self.kill()
-            raise ScorerBrokeError(f"scorer {self._scorer.title}: {complaint}")
+            raise ScorerBrokeError(f"scorer {self._scorer.title}: {said[1]}")
+        self._asked_pid = said[1]
         return line
 
 
 def serve() -> None:
-    """The life of a process of the arena: the scorer first, then reply after reply until the other end closes."""
+    """The life of the process that has the scorer ready: it forks the one that is asked, as often as that is killed."""
     _end_with_the_run()
     line = Connection(int(sys.argv[1]))
     try:
@@ -150,13 +182,29 @@ def serve() -> None:
         scorer: Scorer = pickle.loads(line.recv_bytes())
         scorer.warm()
     except Exception:  # noqa: BLE001 - whatever a plug-in raises is shown on the other side
-        line.send(traceback.format_exc())
+        line.send_bytes(pickle.dumps((0, traceback.format_exc())))
         return
-    line.send("")
+    while True:
+        asked = os.fork()
+        if asked == 0:
+            _end_with_the_run()
+            _answer(line, scorer)
+            os._exit(0)
+        if os.waitpid(asked, 0)[1] == 0:  # the other end has closed
+            return
+
+
+def _answer(line: Connection, scorer: Scorer) -> None:
+    """Reply after reply, each verdict with the number of its question."""
     with contextlib.suppress(EOFError, OSError):
+        line.send_bytes(pickle.dumps((_ALIVE, os.getpid())))
         while True:
-            sample, choice = pickle.loads(line.recv_bytes())
-            line.send_bytes(pickle.dumps(_verdict(scorer, sample, choice)))
+            number, sample, choice = pickle.loads(line.recv_bytes())
+            try:
+                verdict = _verdict(scorer, sample, choice)
+            except BaseException:  # noqa: BLE001 - a plug-in that ends its process ends this one alone
+                os._exit(1)
+            line.send_bytes(pickle.dumps((number, verdict)))
 
 
 def _end_with_the_run() -> None:

@@ -74,7 +74,7 @@ class Bfcl(Scorer):
         try:
             wanted = [_answer(one) for one in sample.target]
             schemas = {name: _schema(sample, name) for name, _ in wanted}
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
             return unscored(f"the row has no possible answers and functions of the leaderboard's form: {error}")
         try:
             _check_all(made, wanted, schemas)
@@ -111,7 +111,7 @@ def calls_of(choice: Choice) -> list[Call]:
 
 
 def _written(text: str) -> list[Call]:
-    text = re.sub(r"^```[a-z]*\n|```$", "", text.strip("` \n")).strip()
+    text = re.sub(r"\A\s*```[a-z]*\n|```\s*\Z", "", text).strip("` \n")
     if len(text) > _MAX_CALL_CHARS:
         raise ValueError("the text is too long for a list of calls")
     try:
