@@ -198,6 +198,7 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
 
 def _show(plan: Plan, path: Path) -> SummaryTable:
     """Judge the measurement, print the summary and write the report."""
+    from bench.judge.disagreement import disagreement_lines
     from bench.judge.rows import read_run
     from bench.judge.validity import keep_validity
     from bench.show.report import write_files
@@ -208,6 +209,8 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
     keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
         print(render_terminal(summary))
+        for line in disagreement_lines(run):
+            print(line)
     for written in write_files(run, summary, plan.experiment.report):
         print(written)
     return summary

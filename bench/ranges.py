@@ -21,6 +21,7 @@ def out_of_range(experiment: Experiment) -> list[str]:
         "limits.rpm": experiment.limits.rpm,
         "limits.tpm": experiment.limits.tpm,
         "dataset.limit": experiment.dataset.limit,
+        "scorer.time_limit_s": experiment.scorer.time_limit_s,
         "load.requests": experiment.load.requests,
         "load.duration_s": experiment.load.duration_s,
         "load.max_concurrency": experiment.load.max_concurrency,

@@ -50,8 +50,10 @@ def disagreements(run: RunRows, cell: CellInfo, examples: int = 5) -> list[Disag
     return found
 
 
-def disagreement_lines(run: RunRows) -> list[str]:
-    """One sentence for every pair of scorers that do not agree, cell by cell."""
+def disagreement_lines(run: RunRows, limit: int = 10) -> list[str]:
+    """One sentence for every pair of scorers that do not agree, cell by cell, and the rest as a number."""
+    if not any(cell.config.get("also") for cell in run.cells):
+        return []
     lines = []
     for cell in run.cells:
         for one in disagreements(run, cell):
@@ -61,4 +63,5 @@ def disagreement_lines(run: RunRows) -> list[str]:
                     f"{cell.label}: {one.first} and {one.second} disagree on {one.differing:,} of {one.replies:,} "
                     f"replies ({one.only_first:,} correct by {one.first} alone), such as {request} choice {choice}"
                 )
-    return lines
+    more = len(lines) - limit
+    return lines if more <= 0 else [*lines[:limit], f"... and {more:,} more pairs of scorers that disagree"]
