@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judge import intervals
+from bench.judge.statistics.score_means import score_mean
 
 GIVEN = Path(__file__).resolve().parents[2] / "shared" / "stats" / "give.json"
 
@@ -79,7 +80,7 @@ def test_nearest_rank_agrees_with_the_reference() -> None:
 def test_repeats_of_a_question_are_one_unit() -> None:
     case = known("resampled_mean_se")
     means = [sum(row) / len(row) for row in case["inputs"]["scores"]]
-    got = intervals.score_mean(means, single_binary=False)
+    got = score_mean(means, single_binary=False)
     agrees(case, "mean", got.value)
     half = 2.7764451051977987 * case["expected"]["se"]  # t quantile 0.975 at 4 degrees of freedom, from tables
     assert got.low == pytest.approx(case["expected"]["mean"] - half, rel=1e-9)
@@ -91,14 +92,14 @@ def test_nothing_gives_no_figure_and_one_value_no_interval() -> None:
     assert (intervals.mean_t([3.0]).value, intervals.mean_t([3.0]).low) == (3.0, None)
     assert intervals.wilson(0, 0).value is None
     assert intervals.clopper_pearson(0, 0).value is None
-    assert intervals.score_mean([], single_binary=True).value is None
+    assert score_mean([], single_binary=True).value is None
 
 
 def test_identical_questions_never_get_an_interval_without_width() -> None:
-    got = intervals.score_mean([1.0] * 20, single_binary=False)
+    got = score_mean([1.0] * 20, single_binary=False)
     assert got.value == 1.0
     assert got.low == pytest.approx(intervals.wilson(20, 20).low)
-    half = intervals.score_mean([0.5] * 10, single_binary=False)
+    half = score_mean([0.5] * 10, single_binary=False)
     assert half.low is not None
     assert half.high is not None
     assert half.low < 0.3 < 0.7 < half.high
@@ -158,7 +159,7 @@ def test_shares_lie_inside_their_intervals(n: int, data: st.DataObject) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=60))
 def test_a_score_interval_holds_its_mean_and_stays_in_range(scores: list[float]) -> None:
-    got = intervals.score_mean(scores, single_binary=False)
+    got = score_mean(scores, single_binary=False)
     assert got.low is not None
     assert got.high is not None
     assert -1e-12 <= got.low <= (got.value or 0.0) + 1e-9

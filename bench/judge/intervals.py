@@ -94,31 +94,6 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> E
     return Estimate(successes / n, low, high, n, "Clopper-Pearson")
 
 
-def score_mean(
-    per_question: Sequence[float] | NDArray[Any], single_binary: bool, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Mean of scores in 0..1 whose unit of replication is the question, never the single reply.
-
-    Repeats and choices of one question are averaged before (Miller 2024, arXiv 2411.00640, section 3.1). One
-    right-or-wrong reply per question (``single_binary``) takes Wilson's interval; means of several replies and graded
-    scores take the t interval, cut to 0..1. Where the questions do not vary at all the t interval would have no
-    width; Wilson's on the number of questions stands in, conservative because a mean of values in 0..1 varies at most
-    like a coin.
-    """
-    import numpy as np
-
-    x = np.asarray(per_question, dtype=np.float64)
-    n = int(x.size)
-    if n == 0:
-        return Estimate(None, method="t")
-    if single_binary or n == 1 or bool(np.ptp(x) == 0):
-        return wilson(float(x.sum()), n, confidence)
-    plain = mean_t(x, confidence)
-    if plain.low is None or plain.high is None:
-        return plain
-    return Estimate(plain.value, max(0.0, plain.low), min(1.0, plain.high), n, "t over questions")
-
-
 def needed_for_quantile(q: float, confidence: float = CONFIDENCE) -> int:
     """Smallest ``n`` for which both ends of the order-statistic interval of quantile ``q`` exist.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate, mean_t, needed_for_quantile
 from bench.judge.metrics import CELL_METRICS
-from bench.judge.metrics.cells import accuracy
+from bench.judge.metrics.quality import accuracy
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.statistics.pairs import mcnemar
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import record
+from bench.domain import Sample
+from bench.judge.clusters import find_clusters
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
 from bench.slo import Slo, parse_slo
@@ -40,6 +42,7 @@ class CellInfo:
     label: str
     swept: tuple[str, ...]
     config: Mapping[str, Any]
+    dataset_key: str = ""
 
     def param(self, key: str) -> Any:
         """The value of a parameter by its dotted name; ``None`` where it is not set."""
@@ -130,6 +133,22 @@ class RunRows:
                 pooled.setdefault(str(cell_id), []).append(part.to_numpy(dtype=np.float32))
         return {cell_id: np.concatenate(parts) for cell_id, parts in pooled.items()}
 
+    @cached_property
+    def samples(self) -> Mapping[str, Mapping[str, Sample]]:
+        """Dataset key -> sample id -> sample; nothing of samples that a dataset makes itself, which are not kept."""
+        kept = (self.path / "samples.parquet").exists()
+        return record.read_samples(self.path) if kept else {}
+
+    def clusters_of(self, cell: CellInfo) -> Mapping[str, str]:
+        """The cluster of each question of a cell, by sample id; empty where every question stands alone."""
+        if cell.dataset_key not in self._clusters:
+            self._clusters[cell.dataset_key] = find_clusters(list(self.samples.get(cell.dataset_key, {}).values()))
+        return self._clusters[cell.dataset_key]
+
+    @cached_property
+    def _clusters(self) -> dict[str, dict[str, str]]:
+        return {}
+
     def scorers_of(self, cell: CellInfo) -> list[str]:
         """Scorers that judged a cell, its configured one first."""
         found = self.scores.loc[self.scores["cell_id"] == cell.cell_id, "scorer"].unique()
@@ -144,12 +163,14 @@ class RunRows:
         """Everything that the figures of one cell need."""
         import numpy as np
 
+        scores = self.scores_of(cell)
         return CellRows(
             requests=self.requests[self.requests["cell_id"] == cell.cell_id],
-            scores=self.scores_of(cell),
+            scores=scores,
             gaps_ms=self.gaps_ms.get(cell.cell_id, np.empty(0, np.float32)),
             replies=self.replies[self.replies["cell_id"] == cell.cell_id],
             slo=cell.slo,
+            clusters=self.clusters_of(cell) if len(scores) else {},
         )
 
     def _optional(self, table: str, columns: Sequence[str]) -> pa.Table:
@@ -182,6 +203,7 @@ def read_run(path: Path) -> RunRows:
             label=str(cell["label"]),
             swept=tuple(cell.get("swept") or ()),
             config=dict(cell.get("config") or {}),
+            dataset_key=str(cell.get("dataset_key") or ""),
         )
         for cell in header.get("cells", [])
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class CellRows:
         gaps_ms: pauses between consecutive events, pooled over the choices of served requests.
         replies: one row per choice of served requests, with ``finish_reason``.
         slo: what the cell is held against; ``None`` without one.
+        clusters: of the questions, by sample id; empty where every question stands alone.
     """
 
     requests: pd.DataFrame
@@ -47,6 +48,7 @@ class CellRows:
     gaps_ms: NDArray[np.float32]
     replies: pd.DataFrame
     slo: Slo | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def served(self) -> pd.DataFrame:

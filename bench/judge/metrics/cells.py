@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.judge.intervals import Estimate, quantile, score_mean, wilson
+from bench.judge.intervals import Estimate, quantile, wilson
 from bench.judge.metrics.cell import CellMetric, CellRows
+from bench.judge.metrics.quality import QUALITY_METRICS
 from bench.judge.metrics.requests import REQUEST_METRICS
 
 if TYPE_CHECKING:
@@ -26,31 +26,12 @@ def quantile_of(values: pd.Series[Any], q: float, failed: int = 0, worst: float 
     return quantile(np.sort(np.concatenate([known, np.full(failed, worst)])), q)
 
 
-def accuracy(cell: CellRows) -> Estimate:
-    """Mean score with the question as unit; see :func:`bench.judge.intervals.score_mean`."""
-    scores = cell.scores
-    if scores.empty:
-        return Estimate(None)
-    per_question = scores.groupby("sample_id", observed=True)["value"].agg(["mean", "size"])
-    binary = bool(scores["value"].isin([0.0, 1.0]).all() and (per_question["size"] == 1).all())
-    return score_mean(per_question["mean"].to_numpy(dtype="float64"), binary)
-
-
-def _answered_accuracy(cell: CellRows) -> Estimate:
-    answered = cell.scores[cell.scores["label"].isin(["correct", "wrong", "partial"])]
-    return accuracy(replace(cell, scores=answered))
-
-
 def _count(number: Any) -> Estimate:
     return Estimate(float(number), n=int(number))
 
 
 def _outcomes(cell: CellRows, *outcomes: str) -> Estimate:
     return _count(cell.requests["outcome"].isin(outcomes).sum())
-
-
-def _labels(cell: CellRows, label: str) -> Estimate:
-    return Estimate(None) if cell.scores.empty else _count((cell.scores["label"] == label).sum())
 
 
 def _cut_by_length(cell: CellRows) -> Estimate:
@@ -163,28 +144,7 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         "Replies that stopped at the token limit (finish reason `length`).",
         _cut_by_length,
     ),
-    CellMetric(
-        "accuracy",
-        "share",
-        "Mean score over questions. The question is the unit: its repeats and choices are averaged first. 95% "
-        "interval: Wilson's for one right-or-wrong reply per question, else Student's t over questions. Unparsed, "
-        "refused and truncated replies score 0; failed requests and replies without a target are left out.",
-        accuracy,
-        interval=True,
-    ),
-    CellMetric(
-        "answered_accuracy",
-        "share",
-        "The same over replies labelled `correct`, `wrong` or `partial` only.",
-        _answered_accuracy,
-        interval=True,
-    ),
-    CellMetric("questions", "questions", "Questions with a score.", lambda c: _count(c.scores["sample_id"].nunique())),
-    CellMetric("scored", "replies", "Replies with a score.", lambda cell: _count(len(cell.scores))),
-    CellMetric(
-        "unparsed", "replies", "Replies in which the scorer found no answer.", lambda cell: _labels(cell, "unparsed")
-    ),
-    CellMetric("refused", "replies", "Replies that decline to answer.", lambda cell: _labels(cell, "refused")),
+    *QUALITY_METRICS,
     *_quantile_metrics("ttft_ms"),
     *_quantile_metrics("ttfa_ms"),
     *_quantile_metrics("e2e_ms"),

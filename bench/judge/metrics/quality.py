@@ -1,0 +1,171 @@
+"""Per-cell figures of quality: accuracy, and what became of every reply that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bench.judge.intervals import Estimate
+from bench.judge.metrics.cell import CellMetric, CellRows
+from bench.judge.metrics.requests import never_served
+from bench.judge.statistics.outcomes import ANSWERED, UNANSWERED, OutcomeRates, outcome_rates
+from bench.judge.statistics.score_means import score_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def accuracy(cell: CellRows) -> Estimate:
+    """Mean score with the question as unit; see :func:`bench.judge.statistics.score_means.score_mean`."""
+    return _over_questions(cell, cell.scores["value"])
+
+
+def _over_questions(cell: CellRows, values: pd.Series[Any]) -> Estimate:
+    """Mean of a value of each scored reply, with the question as unit."""
+    if values.empty:
+        return Estimate(None)
+    asked = cell.scores["sample_id"].reindex(values.index)
+    per_question = values.astype("float64").groupby(asked, observed=True).agg(["mean", "size"])
+    binary = bool(values.isin([0.0, 1.0]).all() and (per_question["size"] == 1).all())
+    names = [cell.clusters.get(str(name), str(name)) for name in per_question.index] if cell.clusters else None
+    return score_mean(per_question["mean"].to_numpy(dtype="float64"), binary, names)
+
+
+def _answered_accuracy(cell: CellRows) -> Estimate:
+    return _over_questions(cell, cell.scores.loc[cell.scores["label"].isin(ANSWERED), "value"])
+
+
+def _strict_accuracy(cell: CellRows) -> Estimate:
+    return _over_questions(cell, (cell.scores["label"] == "correct").astype("float64"))
+
+
+def count_outcomes(cell: CellRows) -> dict[str, int]:
+    """Replies by exclusive outcome: those of :class:`~bench.domain.Label` that were scored, and ``error``.
+
+    A request that failed, broke off or was given up is ``n`` errors, for the ``n`` replies that it asked for. What a
+    stop or a budget kept from being sent is no outcome of the model, and replies without a target have none.
+    """
+    counts = cell.scores["label"].value_counts()
+    failed = cell.requests.loc[never_served(cell.requests), "n"].fillna(1)
+    return {name: int(counts.get(name, 0)) for name in (*ANSWERED, *UNANSWERED)} | {"error": int(failed.sum())}
+
+
+def rates_of(cell: CellRows) -> OutcomeRates | None:
+    """Shares of the outcomes of a cell; ``None`` where nothing was scored."""
+    if cell.scores.empty:
+        return None
+    partial = cell.scores.loc[cell.scores["label"] == "partial", "value"]
+    return outcome_rates(count_outcomes(cell), min(float(partial.sum()), float(len(partial))))
+
+
+def _count_of(outcome: str) -> Callable[[CellRows], Estimate]:
+    def count(cell: CellRows) -> Estimate:
+        number = None if cell.scores.empty else count_outcomes(cell)[outcome]
+        return Estimate(None) if number is None else Estimate(float(number), n=number)
+
+    return count
+
+
+def _rate_of(outcome: str) -> Callable[[CellRows], Estimate]:
+    def rate(cell: CellRows) -> Estimate:
+        found = rates_of(cell)
+        if found is None:
+            return Estimate(None)
+        return found.error_rate if outcome == "error" else found.rates[outcome]
+
+    return rate
+
+
+def _bound(best: bool) -> Callable[[CellRows], Estimate]:
+    """Accuracy had every error been wrong (or right); nothing where there are no errors."""
+
+    def bound(cell: CellRows) -> Estimate:
+        mean = accuracy(cell).value
+        errors = 0 if mean is None else count_outcomes(cell)["error"]
+        if mean is None or not errors:
+            return Estimate(None)
+        scored = len(cell.scores)
+        return Estimate((mean * scored + best * errors) / (scored + errors), n=scored + errors)
+
+    return bound
+
+
+_SAID = {
+    "correct": "Replies that are right",
+    "wrong": "Replies that are wrong",
+    "partial": "Replies that are right in part",
+    "unparsed": "Replies in which the scorer found no answer",
+    "refused": "Replies that decline to answer",
+    "truncated": "Replies cut by the token limit before a right answer",
+    "error": "Replies asked for that never came: failed requests, broken streams, requests given up as too late",
+}
+#: by outcome, the name of its count; ``truncated`` and ``failed`` count requests
+_COUNTS = {name: name for name in _SAID} | {"truncated": "cut_unanswered", "error": "errors"}
+
+QUALITY_METRICS: tuple[CellMetric, ...] = (
+    CellMetric(
+        "accuracy",
+        "share",
+        "Mean score over questions. The question is the unit: its repeats and choices are averaged first. 95% "
+        "interval: cluster-robust t where questions repeat each other or share a passage, else Wilson's for one "
+        "right-or-wrong reply per question, else Student's t over questions, or BCa where they are skewed. Unparsed, "
+        "refused and truncated replies score 0; failed requests and replies without a target are left out.",
+        accuracy,
+        interval=True,
+    ),
+    CellMetric(
+        "strict_accuracy",
+        "share",
+        "The same with every reply either correct (1) or not (0): correct over all but errors, no partial credit.",
+        _strict_accuracy,
+        interval=True,
+    ),
+    CellMetric(
+        "answered_accuracy",
+        "share",
+        "The mean score of replies labelled `correct`, `wrong` or `partial` only.",
+        _answered_accuracy,
+        interval=True,
+    ),
+    CellMetric(
+        "worst_accuracy", "share", "Accuracy had every error been a wrong reply; null without errors.", _bound(False)
+    ),
+    CellMetric("best_accuracy", "share", "Accuracy had every error been a right reply; likewise.", _bound(True)),
+    CellMetric(
+        "questions",
+        "questions",
+        "Questions with a score.",
+        lambda cell: Estimate(float(found := cell.scores["sample_id"].nunique()), n=int(found)),
+    ),
+    CellMetric(
+        "clusters",
+        "clusters",
+        "Groups of questions that repeat each other or share a passage, and questions that stand alone; null where all "
+        "do.",
+        lambda cell: Estimate(
+            float(len({cell.clusters.get(str(name), str(name)) for name in cell.scores["sample_id"].unique()}))
+            if cell.clusters and len(cell.scores)
+            else None
+        ),
+    ),
+    CellMetric(
+        "scored",
+        "replies",
+        "Replies with a score.",
+        lambda cell: Estimate(float(len(cell.scores)), n=len(cell.scores)),
+    ),
+    *(
+        CellMetric(_COUNTS[name], "replies", f"{said}. Outcomes are exclusive.", _count_of(name))
+        for name, said in _SAID.items()
+    ),
+    *(
+        CellMetric(
+            f"{name}_rate",
+            "share",
+            f"{said}, over {'all replies asked for' if name == 'error' else 'all but errors'}; Wilson's 95% interval.",
+            _rate_of(name),
+            interval=True,
+        )
+        for name, said in _SAID.items()
+    ),
+)
