@@ -34,10 +34,13 @@ _LASTING_CODES = frozenset(map(str, _LASTING_STATUSES))
 #: what an error object inside a reply of status 200 names when the trouble will pass: SiliconFlow's codes that come
 #: with 429, 500 and 503, and the words of other servers (compared in small letters, letters and digits alone)
 _PASSING_CODES = frozenset(
-    "50505 50507 50508 50602 50603 "
-    "ratelimitexceeded ratelimiterror ratelimitreached toomanyrequests "
-    "servererror internalerror internalservererror apierror overloaded overloadederror engineoverloaded "
-    "serverbusy serviceunavailable serviceunavailableerror gatewaytimeout timeout timeouterror".split()
+    {
+        *("50505", "50507", "50508", "50602", "50603"),
+        *("ratelimitexceeded", "ratelimiterror", "ratelimitreached", "toomanyrequests"),
+        *("servererror", "internalerror", "internalservererror", "apierror", "timeout", "timeouterror"),
+        *("overloaded", "overloadederror", "engineoverloaded", "serverbusy"),
+        *("serviceunavailable", "serviceunavailableerror", "gatewaytimeout"),
+    }
 )
 
 
