@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.domain import Answer, Cell, Outcome
 from bench.measure.budget import BudgetLedger, Reservation
-from bench.measure.limits import AccountLimits, Permit
+from bench.measure.limits import Limiter, Permit
 from bench.measure.spending import cost_of, spent_tokens
 
 #: a reply with such a status has generated nothing
@@ -68,7 +68,7 @@ async def admit(
     cost: float | None,
     *,
     ledger: BudgetLedger,
-    limits: AccountLimits,
+    limits: Limiter,
     slots: asyncio.Semaphore | None,
 ) -> Place | None:
     """Wait for all three; ``None`` when the budget is used up. A cancelled wait leaves nothing behind.

@@ -23,7 +23,7 @@ from bench.measure.body import request_body
 from bench.measure.budget import BudgetLedger
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
-from bench.measure.limits import AccountLimits
+from bench.measure.limits import Limiter
 from bench.measure.offline import Presence
 from bench.measure.retry import backoff_s, is_retryable
 from bench.measure.spending import cost_of, without_partial_usage
@@ -48,7 +48,7 @@ class Lane:
     key: str
     requests: Iterator[Request]
     senders: Mapping[str, Sender]
-    limits: AccountLimits
+    limits: Limiter
     presence: Presence = field(default_factory=Presence)
 
 
@@ -219,7 +219,9 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
         answer: Answer | None = None
         permit_ns = run.clock()
         try:
-            answer = await sender.send(body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns)
+            answer = await sender.send(
+                body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns, on_sent=place.permit.on_sent
+            )
             answer = without_partial_usage(answer, config)
         finally:
             place.settle(request.cell, answer)
@@ -234,7 +236,7 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
         ):
             return _finished(request, run, answer, attempts, first_permit_ns)
         waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
-        await lane.limits.back_off(waited_s)
+        await lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None)
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
         again = await _admitted(lane, run, request)

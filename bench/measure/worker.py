@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -17,6 +18,7 @@ from bench.measure.dispatch import Lane, Run, Sender, run_lane
 from bench.measure.garbage import rare_collections
 from bench.measure.lag import LagMeter
 from bench.measure.limits import AccountLimits
+from bench.measure.offline import Presence
 from bench.measure.plan import Plan, Stage, lane_members
 from bench.measure.shards import Shard, shard_of, share
 from bench.measure.stop import Stop
@@ -60,6 +62,7 @@ class Worker:
         self._room = room
         self._ledger = BudgetLedger(budget_share(plan.experiment.budget, shard), clock=clock)
         self._limits: dict[str, AccountLimits] = {}
+        self._presence: defaultdict[str, Presence] = defaultdict(Presence)
         self._lag = LagMeter(clock)
 
     async def run_stage(self, stage: Stage, start_ns: int) -> Vitals:
@@ -77,10 +80,11 @@ class Worker:
             random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
             clock=self._clock,
             room=self._room and partial(self._room, self._most_unwritten(stage)),
+            note=self._note,
         )
         members, senders = lane_members(stage), self._senders_of(stage)
         lanes = [
-            Lane(key, self._remaining(requests), senders, self._limits_of(key, stage.cells[members[key][0]]))
+            Lane(key, self._remaining(requests), senders, self._limits_of(key, stage.cells[members[key][0]]), self._presence[key])
             for key, requests in self._plan.lanes(stage).items()
         ]
         watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
