@@ -108,10 +108,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Timeout:
-    """Deadlines in seconds; none of them runs while a request queues. ``None`` is no deadline."""
+    """Deadlines in seconds; none of them runs while a request queues. ``None`` is no deadline.
+
+    Those between send and end hold for streams; a reply in one piece comes after it was generated, so only ``total_s``
+    bounds it.
+
+    Attributes:
+        first_byte_s: from the send to the first byte of the body.
+        first_token_s: from the send to the first token. Where it is ``None``, a stream that has begun has until
+            ``between_tokens_s`` after its first byte, and at least until ``first_byte_s`` is over.
+        between_tokens_s: from one token to the next. Comments that keep a connection alive, empty and role-only
+            chunks are no tokens.
+        total_s: of one attempt.
+    """
 
     connect_s: float | None = 10.0
     first_byte_s: float | None = 120.0
+    first_token_s: float | None = None
     between_tokens_s: float | None = 60.0
     total_s: float | None = 600.0
 
