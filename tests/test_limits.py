@@ -121,7 +121,8 @@ def test_no_window_of_a_minute_holds_more_tokens_than_allowed(tpm: int, seed: in
     for counted in (  # servers differ in when they count: on arrival, at the end, or token by token
         [(one.granted_ns, one.used) for one in found],
         [(one.ended_ns, one.used) for one in found],
-        [(one.granted_ns, one.used // 2) for one in found] + [(one.ended_ns, one.used - one.used // 2) for one in found],
+        [(one.granted_ns, one.used // 2) for one in found]
+        + [(one.ended_ns, one.used - one.used // 2) for one in found],
         [(random.randint(one.granted_ns, one.ended_ns), one.used) for one in found],
     ):
         assert heaviest_window(sorted(counted), MINUTE_NS + END_JITTER_NS - 1) <= tpm

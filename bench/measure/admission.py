@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from bench.domain import Answer, Cell, Outcome
-from bench.measure.budget import BudgetLedger, Reservation
+from bench.measure.budget import Ledger, Reservation
 from bench.measure.limits import Limiter, Permit
 from bench.measure.spending import cost_of, spent_tokens
 
@@ -18,7 +18,7 @@ HTTP_ERROR = 400
 class Place:
     """What one attempt holds while it is sent. It is given back once; what is called later changes nothing."""
 
-    ledger: BudgetLedger
+    ledger: Ledger
     reservation: Reservation
     permit: Permit
     slots: asyncio.Semaphore | None
@@ -67,7 +67,7 @@ async def admit(
     tokens: int,
     cost: float | None,
     *,
-    ledger: BudgetLedger,
+    ledger: Ledger,
     limits: Limiter,
     slots: asyncio.Semaphore | None,
 ) -> Place | None:
@@ -85,14 +85,20 @@ async def admit(
         return None
     permit: Permit | None = None
     try:
-        # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
-        permit = await limits.permit(tokens)
-        if slots is not None:
-            await slots.acquire()
-    except BaseException:
+        # nobody waits beyond the time that the budget allows
+        async with asyncio.timeout(ledger.left_s):
+            # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
+            permit = await limits.permit(tokens)
+            if slots is not None:
+                await slots.acquire()
+    except BaseException as error:
         if permit is not None:
             permit.settle(0)
             permit.release()
         ledger.give_back(reservation)
-        raise
+        if not isinstance(error, TimeoutError):
+            raise
+        if ledger.exhausted_by is None:  # the timer's clock is a little ahead of the ledger's
+            return await admit(tokens, cost, ledger=ledger, limits=limits, slots=slots)
+        return None
     return Place(ledger, reservation, permit, slots)

@@ -20,7 +20,8 @@ from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
 from bench.measure.admission import Place, admit
 from bench.measure.body import request_body
-from bench.measure.budget import BudgetLedger
+from bench.measure.budget import Ledger
+from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
 from bench.measure.limits import Limiter
@@ -63,11 +64,12 @@ class Run:
         start_ns: when the stage's clock started; due times count from it.
         room: waits while too many finished exchanges are not yet in the record.
         note: shows a person a line.
+        cache: answers kept from earlier, where wanted; one takes no permit and no budget.
         bug: what an exchange raised that no failure of the world explains; it stops the run, which then raises it.
     """
 
     slots: asyncio.Semaphore | None
-    ledger: BudgetLedger
+    ledger: Ledger
     sink: Callable[[Exchange], None]
     lag: LagMeter
     stop: asyncio.Event
@@ -77,6 +79,7 @@ class Run:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     room: Callable[[], Awaitable[None]] | None = None
     note: Callable[[str], None] | None = None
+    cache: Cache | None = None
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     bug: BaseException | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,6 +114,9 @@ async def run_lane(lane: Lane, run: Run) -> None:
     for request in lane.requests:
         if run.stop.is_set():
             return
+        if run.cache is not None and (kept := run.cache.answered(request, run.start_ns + request.due_ns)) is not None:
+            await _skip(run, kept)
+            continue
         if lane.presence.offline is None:
             if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
                 return
@@ -120,15 +126,15 @@ async def run_lane(lane: Lane, run: Run) -> None:
         if isinstance(admitted, Failure):
             if _is_endless(request) and admitted.kind is not ErrorKind.TIMEOUT_TOTAL:
                 return
-            await _skip(run, request, admitted)
+            await _skip(run, not_sent(request, run, admitted))
             continue
         await _start(lane, run, request, admitted)
 
 
-async def _skip(run: Run, request: Request, why: Failure) -> None:
+async def _skip(run: Run, exchange: Exchange) -> None:
     if run.room is not None:
         await run.room()
-    run.sink(not_sent(request, run, why))
+    run.sink(exchange)
     # thousands may follow each other: signals, replies and the display have their turn in between
     await asyncio.sleep(0)
 

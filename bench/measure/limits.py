@@ -133,8 +133,7 @@ class AccountLimits:
         self._turns: deque[_Turn] = deque()
         self._in_flight = 0
         self._retries = Retries(clock, sleep)
-        #: nanoseconds that somebody waited for a permit, by what held him back
-        self.held_ns: Counter[str] = Counter()
+        self._held_ns: Counter[str] = Counter()
 
     @property
     def in_flight(self) -> int:
@@ -159,6 +158,10 @@ class AccountLimits:
         left_s = None if until_ns is None else (until_ns - now_ns) / 1e9
         return Hold(reason, left_s, self._concurrency.limit if reason == "adaptive" else None)
 
+    def held_s(self) -> dict[str, float]:
+        """Seconds in which somebody waited for a permit, by what held back the next one to go."""
+        return {reason: held_ns / 1e9 for reason, held_ns in self._held_ns.items()}
+
     async def permit(self, tokens: int) -> GrantedPermit:
         """Wait for a place in flight, a start and ``tokens`` of the minute; then take all three.
 
@@ -179,7 +182,7 @@ class AccountLimits:
                     try:
                         await self._wait(turn, hold[1])
                     finally:
-                        self.held_ns[hold[0]] += self._clock() - since_ns
+                        self._held_ns[hold[0]] += self._clock() - since_ns
                 else:
                     return self._grant(tokens)
         finally:
