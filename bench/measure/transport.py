@@ -19,7 +19,7 @@ from yarl import URL
 
 from bench import __version__
 from bench.config import Timeout
-from bench.domain import Answer, ConfigError, ErrorKind, Failure
+from bench.domain import Answer, ConfigError, Failure
 from bench.measure.answer import answer, coding, too_large
 from bench.measure.deadlines import Marks, Watch
 from bench.measure.direct import Direct
