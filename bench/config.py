@@ -62,8 +62,7 @@ class Model:
 class Sampling:
     """Request parameters; a field left ``None`` is not sent.
 
-    ``stop`` is a text or a list of texts; ``response_format``, ``tools`` and ``tool_choice`` are sent as they are;
-    ``extra`` is merged into the body last.
+    ``stop`` is a text or texts; ``response_format``, ``tools`` and ``tool_choice`` go as they are, ``extra`` goes last.
     """
 
     temperature: float | None = None
@@ -184,7 +183,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One point of a sweep, complete: what the planner takes. ``slo`` is an expression of :mod:`bench.slo`."""
+    """One point of a sweep, complete. ``slo`` is read by :mod:`bench.slo`, ``cache`` by :mod:`bench.measure.cache`."""
 
     model: Model
     provider: Provider
@@ -205,6 +204,7 @@ class Experiment:
     name: str = "run"
     results_dir: str = "results"
     dry_run: bool = False
+    cache: Any = None
 
 
 @dataclass
@@ -230,6 +230,7 @@ class Schema:
     name: str = "run"
     results_dir: str = "results"
     dry_run: bool = False
+    cache: Any = None
 
 
 PLUGIN_KEYS = ("provider", "dataset", "load", "scorer")
@@ -307,6 +308,4 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

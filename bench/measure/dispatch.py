@@ -14,12 +14,10 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
-import msgspec
-
 from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
 from bench.measure.admission import Place, admit
-from bench.measure.body import request_body
+from bench.measure.body import encoded_body
 from bench.measure.budget import Ledger
 from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
@@ -216,7 +214,7 @@ async def _exchange(lane: Lane, run: Run, request: Request, place: Place) -> Non
 async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attempts: list[Attempt]) -> Exchange:
     """Attempts until one is final. Holds a permit and a slot while sending, neither while it backs off."""
     config: Experiment = request.cell.config
-    body = msgspec.json.encode(request_body(config, request.sample, request.repeat, request.cell.dropped))
+    body = encoded_body(request)
     sender = lane.senders[request.cell.cell_id]
     due_ns = run.start_ns + request.due_ns
     first_permit_ns = run.clock()

@@ -118,6 +118,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         slo_note(frame),
         _state(run),
         _failed(run),
+        _cached(run),
         _late(run),
         *_quality(run, frame),
         *_latency(run, frame),
@@ -159,6 +160,16 @@ def _failed(run: RunRows) -> str | None:
     return (
         f"{len(rows):,} of {len(run.requests):,} requests failed ({listed}). They are no wrong answers: accuracy and "
         "latency stand on the served ones."
+    )
+
+
+def _cached(run: RunRows) -> str | None:
+    count = int(run.requests["cached"].astype(bool).sum())
+    if not count:
+        return None
+    return (
+        f"{count:,} of {len(run.requests):,} replies came from the cache: scored like the others, in no figure of time "
+        "or rate, and nothing was paid for them."
     )
 
 
