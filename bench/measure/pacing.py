@@ -4,7 +4,7 @@ Two rules hold a grant back, each with one purpose. The *log* makes the limit ex
 not yet known to have reached the server) and what was closed less than a window ago, and a grant waits until both leave
 room for it. Servers differ in when they count, on arrival, while they generate or at the end; a charge that stays open
 until its last possible moment is covered under each. The *pace* makes the stream smooth: grants are due one interval
-after another (the generic cell rate algorithm, ITU-T I.371), so that no minute's allowance is spent in its first second.
+after another (the generic cell rate algorithm, ITU-T I.371), so that no minute's allowance goes in its first second.
 
 Pure bookkeeping: time comes in as an argument, nothing here waits.
 """
