@@ -91,6 +91,8 @@ class Service:
         attempt = self._attempt(digest)
         chance = Random(f"{self._knobs.seed}/{digest}/{attempt}")
         fault = _drawn(self._knobs, chance)
+        if fault in BEFORE_REPLY:
+            self._door.spend(asked, -asked.prompt_tokens, self._loop.time())  # read by nobody
         if fault == "drop":
             self._log(accept_ns, asked.body, 0, fault)
             connection.reset()
