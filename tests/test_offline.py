@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from measured import run_measured
 from played import Served, play
 from setups import experiment, rows_file
 
@@ -13,6 +14,7 @@ from bench.domain import Answer, ErrorKind, Failure, Outcome, Timeline
 from bench.measure.offline import Presence, says_offline
 from bench.measure.plan import make_plan
 from bench.record import settled
+from bench.show.summary import summarise
 
 GONE = Failure(ErrorKind.HTTP_404, "404 page not found")
 SIGNS = [
@@ -135,3 +137,32 @@ def test_a_retry_is_not_sent_to_a_model_that_has_gone_meanwhile(tmp_path: Path) 
     assert (waited.outcome, len(waited.attempts)) == (Outcome.FAILED, 1)
     assert server.calls <= 4
     assert played.kinds()["not_sent", "model_offline"] == 20 - server.calls
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_says_which_model_went_offline_and_the_others_finish(tmp_path: Path, processes: int) -> None:
+    """Taken off after 20 requests, in one process and in two, which each find out."""
+    knobs = {"speed": 0, "models": {"Qwen/Qwen3-8B": {"offline_after_requests": 20}}}
+    cells = [
+        experiment(
+            rows_file(tmp_path, 60),
+            provider={"kind": "sim", "name": "sim", "knobs": knobs},
+            model__name=name,
+            load={"kind": "closed", "concurrency": 4},
+            engine={"processes": processes},
+        )
+        for name in ("Qwen/Qwen3-8B", "Qwen/Qwen3-14B")
+    ]
+    run = run_measured(cells, tmp_path / "results")
+    ends = Counter((row["model"][-3:], row["outcome"], row["error_kind"]) for row in run.rows("requests"))
+    assert ends["14B", "ok", None] == 60
+    assert ends["-8B", "ok", None] == 20
+    assert 2 <= (told := ends["-8B", "failed", "http_400"]) <= 8 + 2 * processes
+    assert ends["-8B", "not_sent", "model_offline"] == 40 - told
+    assert 1 <= len([note for note in run.progress.notes if "Qwen/Qwen3-8B: offline since" in note]) <= processes
+    (note,) = [note for note in summarise(run.path).notes if "offline" in note]
+    assert note.startswith("Qwen/Qwen3-8B (sim) was offline since 2")
+    assert "HTTP 400 (20012): Model does not exist." in note
+    assert note.endswith(f"{40 - told} of its 60 requests were not sent.")
+    assert not any("stopped first" in note for note in summarise(run.path).notes)

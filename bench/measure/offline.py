@@ -60,5 +60,6 @@ class Presence:
     def _verdict(self, failure: Failure, status: int | None) -> Failure:
         at = datetime.fromtimestamp(self.wall_clock_s(), UTC)
         code = f" ({failure.code})" if failure.code else ""
-        detail = f"offline since {at:%Y-%m-%d %H:%M:%S} UTC, told twice: HTTP {status}{code} {failure.detail}"
+        told = f"two requests were told HTTP {status}{code}: {failure.detail}"
+        detail = f"offline since {at:%Y-%m-%d %H:%M:%S} UTC ({told})"
         return Failure(ErrorKind.MODEL_OFFLINE, detail, failure.code)

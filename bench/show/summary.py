@@ -15,6 +15,7 @@ from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
 from bench.judge.validity import RunValidity, judge_validity
 from bench.show.objectives import slo_note
+from bench.show.offline import offline_notes
 from bench.show.search import claims
 from bench.show.table import render_terminal
 
@@ -119,6 +120,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         _state(run),
         _failed(run),
         _cached(run),
+        *offline_notes(run),
         _late(run),
         *_quality(run, frame),
         *_latency(run, frame),
