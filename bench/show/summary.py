@@ -14,6 +14,7 @@ from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
 from bench.judge.validity import RunValidity, judge_validity
+from bench.show.coverage import coverage_note, held_note
 from bench.show.objectives import slo_note
 from bench.show.offline import offline_notes
 from bench.show.search import claims
@@ -117,30 +118,17 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         return ["Nothing was recorded: there is no request to summarise."]
     found = [
         slo_note(frame),
-        _state(run),
+        coverage_note(run),
         _failed(run),
         _cached(run),
         *offline_notes(run),
         _late(run),
+        held_note(run),
         *_quality(run, frame),
         *_latency(run, frame),
         *_amounts(run, frame),
     ]
     return [note for note in found if note]
-
-
-def _state(run: RunRows) -> str | None:
-    unsent = int((run.requests["outcome"].isin(["not_sent", "cancelled"]) & ~given_up(run.requests)).sum())
-    state = str(run.header.get("state", "finished"))
-    if state == "finished" and not unsent:
-        return None
-    sentence = f"The run is {state}" if state != "finished" else "The run is complete"
-    planned, recorded = int(run.header.get("planned") or 0), len(run.every_request)
-    if planned > recorded:
-        sentence += f"; {recorded:,} of its {planned:,} planned requests are recorded so far"
-    if unsent:
-        sentence += f"; {unsent:,} of {len(run.requests):,} planned requests got no answer because it stopped first"
-    return sentence + (f". `bench resume {run.path}` finishes it." if state != "finished" else ".")
 
 
 def _late(run: RunRows) -> str | None:
