@@ -306,6 +306,30 @@ def test_what_throttles_is_named() -> None:
     run(main())
 
 
+def test_the_display_says_what_holds_and_how_long() -> None:
+    async def main() -> list[str]:
+        limits = account(rpm=10, concurrency=4)
+        said: list[str] = []
+
+        async def waits(seconds: float = 0.1) -> None:
+            await asyncio.sleep(seconds)
+            said.append(str(limits.hold))
+
+        first = await limits.permit(1)
+        waiting = asyncio.create_task(limits.permit(1))
+        await waits()
+        first.on_result(429, REFUSED)
+        await waits(1)
+        first.release()
+        (await waiting).release()
+        retry = asyncio.create_task(limits.back_off(89, asked=True))
+        await waits()
+        retry.cancel()
+        return said
+
+    assert run(main()) == ["limits.rpm, 6 s", "429 and 503: 1 at a time", "Retry-After, 89 s"]
+
+
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), rpm=st.sampled_from([None, 30, 300]), tpm=st.sampled_from([None, 20_000]))
 def test_cancelled_waits_leak_nothing(seed: int, rpm: int | None, tpm: int | None) -> None:

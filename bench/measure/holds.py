@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 _WORDS = {
-    "adaptive": "too many requests (429, 503)",
-    "backoff": "a wait before retrying",
+    "adaptive": "429 and 503",
+    "backoff": "waits to retry",
     "concurrency": "limits.concurrency",
     "record": "the disk",
     "retry_after": "Retry-After",
