@@ -82,9 +82,8 @@ def _decoded(sending: Sending, reads: Reads, broken: Failure | None, limit_bytes
         except TooLargeError:
             return Decoded(Outcome.FAILED, None, too_large(limit_bytes))
         except CodingError as error:
-            if succeeded:
-                return Decoded(Outcome.FAILED, None, broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error))))
-            reads = []
+            reads = error.pieces
+            broken = broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error)))
     if succeeded:
         return decode(reads, broken)
     failure = classify(status, sending.headers, b"".join([data for _, data in reads]))

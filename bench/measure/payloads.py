@@ -94,7 +94,7 @@ def read_exactly(payload: bytes) -> Chunk | None:
     """The payload as a chunk, ``None`` where it is not exactly of the shape of :class:`Chunk`."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
 
 
