@@ -145,6 +145,18 @@ def test_tokens_settled_for_less_than_reserved_still_reach_nine_tenths_of_the_ra
     assert rate >= 0.9 * 60_000
 
 
+def test_tokens_of_refused_attempts_are_there_for_the_next_ones() -> None:
+    """Every third attempt is refused and uses nothing; the others still get nine tenths of the rate."""
+    uses = [Use(1_000, 0 if i % 3 == 0 else 1_000, SECOND_NS // 10) for i in range(1_200)]
+    grants = greedy(MinutePace(60_000), uses, [0] * 1_200)
+    steady = [(at_ns, use.used) for (at_ns, _), use in zip(grants, uses, strict=True) if at_ns > MINUTE_NS]
+    rate = sum(units for _, units in steady[1:]) / (steady[-1][0] - steady[0][0]) * MINUTE_NS
+    assert rate >= 0.9 * 60_000
+    assert heaviest_window(
+        [(at_ns, use.reserved) for (at_ns, _), use in zip(grants, uses, strict=True)], SECOND_NS
+    ) <= (2 * 1_000 * 1.5 + 1_000)
+
+
 def test_starts_are_even_and_the_first_minute_is_no_burst() -> None:
     grants = greedy(MinutePace(600), [Use(1, 1, 0)] * 1800, [0] * 1800)
     per_second = heaviest_window(grants, SECOND_NS)
@@ -407,6 +419,20 @@ def test_refusals_in_a_row_at_the_floor_pause_for_a_bounded_time_and_success_end
     concurrency.on_success()
     assert concurrency.resume_ns == 0
     assert concurrency.limit == 1
+
+
+def test_a_few_refusals_among_many_answers_leave_room_for_a_paced_run() -> None:
+    """One answer in ten is a refusal whatever is in flight; a pace keeps three in flight, or fewer where it must."""
+    concurrency, random = Concurrency(64, adaptive=True, pause_s=0.5), Random(7)
+    wanted = held = 0
+    for number in range(5_000):
+        in_flight = min(3, concurrency.limit or 3)
+        if random.random() < 0.1:
+            concurrency.on_refusal(granted_ns=2 * number, now_ns=2 * number + 1, in_flight=in_flight)
+        else:
+            concurrency.on_success()
+        wanted, held = wanted + 3, held + min(3, concurrency.limit or 3)
+    assert held >= 0.95 * wanted
 
 
 def test_fixed_concurrency_ignores_refusals() -> None:

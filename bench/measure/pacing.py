@@ -31,9 +31,13 @@ _MEMORY = 0.9
 
 @dataclass(slots=True, eq=False)
 class Charge:
-    """One grant's entry: ``units`` are the reserved ones while it is open, and ``closed_ns`` is ``None``."""
+    """One grant's entry: ``units`` are the reserved ones while it is open, and ``closed_ns`` is ``None``.
+
+    ``paced_ns`` is by how much it put off the next grant.
+    """
 
     units: int
+    paced_ns: int
     closed_ns: int | None = None
 
 
@@ -75,13 +79,14 @@ class MinutePace:
 
     def take(self, units: int, now_ns: int) -> Charge:
         """Open a charge for a grant made now; call it only when :meth:`ready_ns` allows it."""
-        charge = Charge(min(units, self.cap))
-        self._open += charge.units
+        units = min(units, self.cap)
+        self._open += units
         # The pace counts what such reservations turned out to use, else it would slow the run to the reserved rate.
         # Safety does not hang on this guess: the log counts a reservation in full until it is closed.
-        expected = charge.units * self._used / self._reserved
+        expected = units * self._used / self._reserved
         start_ns = now_ns if self._due_ns is None else max(now_ns, self._due_ns)
-        self._due_ns = start_ns + round(expected * self._window_ns / self.cap)
+        charge = Charge(units, round(expected * self._window_ns / self.cap))
+        self._due_ns = start_ns + charge.paced_ns
         return charge
 
     def close(self, charge: Charge, units: int | None, now_ns: int) -> None:
@@ -98,6 +103,8 @@ class MinutePace:
         if units is not None and units > 0:
             self._reserved = _MEMORY * self._reserved + charge.units
             self._used = _MEMORY * self._used + units
+        if units == 0 and self._due_ns is not None:
+            self._due_ns -= charge.paced_ns  # a refused attempt's part of the minute is there for the next one
         charge.units = charge.units if units is None else units
         if charge.units > 0:
             self._in_window += charge.units
