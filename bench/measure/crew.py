@@ -209,13 +209,19 @@ async def conduct(
     return vitals
 
 
-def dismiss(hands: Sequence[Hand]) -> None:
-    """Wait for all workers to end; they do once their sockets are closed."""
+def dismiss(hands: Sequence[Hand]) -> list[str]:
+    """Wait for all workers to end; they do once their sockets are closed. Says which did not end well, and how."""
+    said = []
     for hand in hands:
         hand.end.close()
     for hand in hands:
+        code = 0
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(hand.pid, 0)
+            code = os.waitstatus_to_exitcode(os.waitpid(hand.pid, 0)[1])
+        if code:
+            how = "its error is above" if code > 0 else f"killed by signal {-code}, perhaps for want of memory"
+            said.append(f"worker {hand.shard.index} of {hand.shard.count} ended early ({how})")
+    return said
 
 
 class _Member:
@@ -236,7 +242,7 @@ class _Member:
         if answer is None:
             await self._reading  # raises what went wrong here, if it was not the worker
         if answer is None or answer[0] != kind:
-            raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early; its error is above")
+            raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early")
         return answer[1]
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from bench.domain import ErrorKind, Exchange, Failure, Outcome, Timeline
 from bench.measure.budget import BudgetLedger
 from bench.measure.cache import open_cache
 from bench.measure.course import Course, Listed, following
-from bench.measure.crew import conduct, dismiss, fork_crew
+from bench.measure.crew import WorkerDiedError, conduct, dismiss, fork_crew
 from bench.measure.leases import Lessor, is_capped
 from bench.measure.plan import Plan
 from bench.measure.senders import check_reachable, open_transports, warm
@@ -70,6 +70,8 @@ def measure(
     hands = fork_crew(plan, servers, count, loop)
     try:
         return loop(_together(plan, hands, progress, open_record, course))  # type: ignore[no-any-return]
+    except WorkerDiedError as error:
+        raise WorkerDiedError("; ".join(dismiss(hands)) or str(error)) from None
     finally:
         dismiss(hands)
 
