@@ -86,12 +86,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits per account and model. ``None`` is no limit.
+    """Limits per account and model, shared by all cells and processes of a run. ``None`` is no limit.
 
     Attributes:
         concurrency: requests in flight.
         rpm: request starts per minute.
-        tpm: tokens per minute, reserved by estimate before sending and settled by usage.
+        tpm: tokens per minute; an attempt reserves its prompt's estimate + max_tokens x n and settles with its usage.
         retries: further attempts after the first; ``None`` is 3 for closed loads and 0 for open ones.
         backoff_s: first back-off; doubles per attempt, with full jitter.
         adaptive: halve concurrency on 429 and 503, grow it again by one per round of successes.
@@ -130,7 +130,14 @@ class Timeout:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may spend at most; reserved before each send. ``None`` is no cap."""
+    """What a run may spend at most, its resumed sessions included; reserved before each send. ``None`` is no cap.
+
+    Attributes:
+        requests: HTTP attempts, so each retry counts.
+        tokens: prompt and completion.
+        cost: in the currency of the model's price.
+        seconds: nothing is sent later; replies in flight are awaited.
+    """
 
     requests: int | None = None
     tokens: int | None = None

@@ -249,6 +249,34 @@ def test_a_resumed_budget_goes_on_from_what_was_spent_and_reserved(tmp_path: Pat
     log.close()
 
 
+def test_time_is_added_up_over_sessions_and_ends_every_wait(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+
+    async def session(busy_s: float) -> tuple[float, str | None]:
+        log = SpendingLog(tmp_path, 1, clock, lambda _: None)
+        ledger = BudgetLedger(Budget(tokens=10, seconds=10), clock, log.earlier, log)
+        first = ledger.reserve(8, None)
+        if first is not None:
+            await asyncio.sleep(busy_s)
+            ledger.settle(first, 0, None)
+            held = ledger.reserve(8, None)
+            assert await ledger.reserve_in_turn(8, None) is None, "it waits for what is held until the time is up"
+            assert held is not None
+            ledger.give_back(held)
+        log.close()
+        return clock() / 1e9, ledger.exhausted_by
+
+    async def killed() -> None:
+        log = SpendingLog(tmp_path, 1, clock, lambda _: None)
+        await asyncio.sleep(7)
+        BudgetLedger(Budget(), clock, None, log).reserve(0, None)
+        log.close()
+
+    run(killed())
+    assert run(session(1.0)) == (pytest.approx(3.0, abs=0.01), "seconds")
+    assert run(session(1.0)) == (0.0, "seconds")
+
+
 @settings(max_examples=20)
 @given(cut=st.integers(0, 200))
 def test_a_torn_spending_log_counts_every_whole_step(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
