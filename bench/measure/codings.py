@@ -129,7 +129,8 @@ def dechunk_whole(reads: Sequence[tuple[int, bytes]]) -> tuple[Reads, bool] | No
     raw = b"".join([data for _, data in reads])
     lines = raw.split(b"\r\n")
     sizes, chunks = lines[0:-1:2], lines[1::2]
-    if lines[-1] or len(sizes) != len(chunks) or b"".join(sizes).translate(None, _HEX_DIGITS):
+    # an even count: the size of the last chunk has come, and the line that ends it has not
+    if lines[-1] or len(lines) % 2 == 0 or b"".join(sizes).translate(None, _HEX_DIGITS):
         return None
     lengths = list(map(len, chunks))
     try:

@@ -108,9 +108,9 @@ def retry_after_s(headers: Mapping[str, str], wall_clock_s: Callable[[], float] 
         except ValueError:
             try:
                 when = parsedate_to_datetime(value)
-            except ValueError:
+                seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall_clock_s()
+            except (ValueError, OverflowError):  # no date, or one that no calendar has
                 continue
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall_clock_s()
         if math.isfinite(seconds):
             return max(0.0, seconds)
     return None

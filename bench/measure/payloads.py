@@ -83,7 +83,7 @@ def read_chunk(data: str) -> Chunk | None:
     """The payload ``data`` as a chunk, ``None`` where it is not a JSON object."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         # wrong types, lone surrogates, NaN: whatever the tolerant reader can still make sense of
         pass
     payload = read_json(data)
@@ -123,7 +123,7 @@ def server_truth(raw: msgspec.Raw) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
 
 
