@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from itertools import chain, repeat
@@ -9,10 +10,12 @@ from typing import Any
 
 import fuzz
 import fuzz_files
+import fuzz_streams
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.depth import MOST_LEVELS, too_deep
 from bench.domain import ErrorKind, Outcome
 from bench.measure.codings import dechunk_whole
 from bench.measure.decode import decode
@@ -94,28 +97,48 @@ def test_a_last_chunk_without_its_last_line_has_not_ended() -> None:
     assert dechunk_whole([(1, b"5\r\nhello\r\n0\r\n\r\n")]) == ([(1, b"hello")], True)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        nested(depth, *marks)
-        for depth in (100, 240, 480, 950, 5000)
-        for marks in (("[", "]"), ('{"text":', "}"), ('[{"content":', "}]"))
-    ],
-    ids=lambda text: f"{text[:3]}-{len(text)}",
-)
-def test_depth_is_no_way_to_break_a_reader(value: str) -> None:
-    for field in ("content", "tool_calls", "reasoning", "usage"):
-        body = f'{{"choices": [{{"index": 0, "{field}": {value}, "delta": {{"{field}": [{value}]}}}}]}}'
-        for wire in (body, f"data: {body}\n\ndata: [DONE]\n\n"):
-            CHECKS["decode"](b"\x00" + wire.encode())
+NESTS = (("[", "]", 1), ('{"text":', "}", 1), ('[{"content":', "}]", 2), ('[{"type":"thinking","thinking":', "}]", 2))
+
+
+@pytest.mark.parametrize("levels", [90, 96, 101, 480, 900, 960, 974, 978, 980, 982, 984, 5000])
+@pytest.mark.parametrize("nest", NESTS, ids=lambda nest: nest[0])
+def test_depth_is_no_way_to_break_a_reader(nest: tuple[str, str, int], levels: int) -> None:
+    opened, closed, each = nest
+    value = nested(levels // each, opened, closed)
+    bodies = [f'{{"choices": [{{"delta": {{"{field}": {value}}}}}]}}' for field in ("content", "tool_calls", "usage")]
     arguments = f'{{"function": {{"name": 1, "arguments": {value}}}}}'
-    CHECKS["decode"](f'\x00{{"choices": [{{"delta": {{"tool_calls": [{arguments}]}}}}]}}'.encode())
-    for body in (f'{{"error": {value}}}', f'{{"detail": {value}}}', f'{{"timings": {value}, "choices": []}}', value):
+    bodies += [f'{{"choices": [{{"delta": {{"tool_calls": [{arguments}]}}}}]}}']
+    bodies += [f'{{"id": 5, "choices": [], "{field}": {value}}}' for field in ("usage", "timings", "x_groq", "error")]
+    for body in (*bodies, value):
+        CHECKS["payloads"](body.encode())
         CHECKS["errors"](b"\x81\x00\n" + body.encode())
-        CHECKS["decode"](b"\x00" + body.encode())
+        for wire in (body, f"data: {body}\n\ndata: [DONE]\n\n"):
+            assert_decodes(wire.encode())
     CHECKS["datasets"](b"\x00" + f'{{"prompt": "x", "id": 1, "more": {value}}}\n'.encode())
-    CHECKS["datasets"](b"\x00" + f'{{"prompt": "x", "messages": {value}}}\n'.encode())
     CHECKS["traces"](b'\x00{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": %b}\n' % value.encode())
+
+
+def assert_decodes(wire: bytes) -> None:
+    """Without the splits of the oracle, which take long on long wires."""
+    reads = [(1, wire)]
+    assert decode(reads) == fuzz_streams.thoroughly(reads) or not wire.startswith(b"data")
+
+
+@given(
+    st.recursive(st.integers(0, 9), lambda inner: st.lists(inner, max_size=2) | st.fixed_dictionaries({'a"[\\': inner}))
+)
+def test_depth_is_counted_outside_of_texts(value: Any) -> None:
+    def depth(value: Any) -> int:
+        if isinstance(value, dict | list):
+            return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+        return 0
+
+    assert not too_deep(json.dumps([value, "[" * 300, '"{' * 300]))
+    for wrapped in (MOST_LEVELS - 1, MOST_LEVELS + 1):
+        text = json.dumps(value)
+        levels = wrapped - depth(value)
+        text = nested(levels, "[", "]", text)
+        assert too_deep(text) == too_deep(text.encode()) == (wrapped > MOST_LEVELS)
 
 
 def test_edits_reach_every_kind_of_damage() -> None:
