@@ -89,3 +89,25 @@ def test_the_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture
             chaos.main(wrong)
         assert ended.value.code == 2
         assert capsys.readouterr().err
+
+
+def test_lost_changed_and_unequal_rows_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tally = chaos_kills.Tally()
+    chaos_kills.check_kept({"a": "1", "b": "2"}, {"b": "3", "c": None}, tally)
+    header = {"state": "finished", "counts": {"ok": 1}}
+    (tmp_path / "results" / "run" / "one").mkdir(parents=True)
+    (tmp_path / "results" / "run" / "one" / "run.json").write_text("{}")
+    found = {"requests": [("a", 1), ("a", 1)], "choices": [("a", 0, "four")]}
+    monkeypatch.setattr(chaos_kills, "contents", lambda _: found)
+    monkeypatch.setattr(chaos_kills, "read_header", lambda _: header)
+    trial = chaos_kills.Trial(tmp_path, "", tmp_path / "truth.log", 1, 1, small_segments=False)
+    chaos_kills.check_equal(trial, {"requests": [("a", 1)], "choices": [("a", 0, "4")]}, tally)
+    assert (tally.lost, tally.changed, tally.duplicated, len(tally.unequal)) == (1, 1, 1, 2)
+    table = Table()
+    chaos_kills.report(tally, 1, table)
+    assert [line.what for line in table.broken][:4] == [
+        "acknowledged rows lost",
+        "acknowledged rows changed",
+        "rows duplicated",
+        "tables unlike the uninterrupted run's",
+    ]
