@@ -145,6 +145,16 @@ def test_tokens_settled_for_less_than_reserved_still_reach_nine_tenths_of_the_ra
     assert rate >= 0.9 * 60_000
 
 
+@pytest.mark.parametrize(("reply_s", "share"), [(2, 1.0), (10, 0.5), (30, 1.0)])
+def test_the_part_of_tpm_that_long_or_over_reserved_replies_leave(reply_s: int, share: float) -> None:
+    """What is in flight may still be spent: 60 / (61 + reply_s / share) of the limit can be used."""
+    uses = [Use(1_000, int(1_000 * share), reply_s * SECOND_NS)] * 1500
+    grants = greedy(MinutePace(60_000, END_JITTER_NS), uses, [0] * 1500)
+    steady = [grant for grant in grants if grant[0] > 5 * MINUTE_NS]
+    rate = sum(units for _, units in steady[1:]) / (steady[-1][0] - steady[0][0]) * MINUTE_NS
+    assert rate / 60_000 == pytest.approx(60 / (61 + reply_s / share), rel=0.04)
+
+
 def test_tokens_of_refused_attempts_are_there_for_the_next_ones() -> None:
     """Every third attempt is refused and uses nothing; the others still get nine tenths of the rate."""
     uses = [Use(1_000, 0 if i % 3 == 0 else 1_000, SECOND_NS // 10) for i in range(1_200)]
