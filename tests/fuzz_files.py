@@ -39,7 +39,7 @@ CSV = (
 )
 TRACES = (
     b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16T18:15:50Z,396,109\n",
-    b'{"timestamp": 0, "input_length": 675, "output_length": 5, "hash_ids": [0, 1]}\n{"timestamp": 1.5, "hash_ids": []}\n',
+    b'{"timestamp": 0, "input_length": 675, "output_length": 5, "hash_ids": [0, 1]}\n\n{"timestamp": 1.5}\n',
     b"timestamp,input_tokens,output_tokens\n0.5,3,4\n-1e3,5,6\n",
     b"Timestamp,Request tokens,Response tokens\n9,1,2\n",
 )

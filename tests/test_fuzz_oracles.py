@@ -69,6 +69,8 @@ FOUND: tuple[tuple[str, bytes], ...] = (
     ("errors", b"\x81\x00Mon, 01 Jan 2026 00:00:00 +999999999999999999\n"),
     ("codings", b"\x000\r\n"),
     ("codings", b"\x005\r\nhello\r\n0\r\n"),
+    ("journal", b"\x93\x01\x02\x03"),
+    ("journal", b"\x00\xff\xff\xff"),
     ("traces", b"\x00TIMESTAMP,ContextTokens,GeneratedTokens\n1011-11-16 18:15:46,374,44\n"),
     ("traces", b"\x00timestamp,input_tokens,output_tokens\n-1e9,1,1\n9e9,1,1\n"),
 )
