@@ -13,6 +13,7 @@ import tracemalloc
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from scripted_server import CLOSE, LAST_CHUNK, ScriptedServer, Step, chunk, head, streamed, whole
