@@ -166,3 +166,24 @@ def test_a_run_says_which_model_went_offline_and_the_others_finish(tmp_path: Pat
     assert "HTTP 400 (20012): Model does not exist." in note
     assert note.endswith(f"{40 - told} of its 60 requests were not sent.")
     assert not any("stopped first" in note for note in summarise(run.path).notes)
+
+
+@pytest.mark.slow
+def test_what_was_kept_back_counts_as_nothing_sent_where_a_budget_stopped_the_rest(tmp_path: Path) -> None:
+    knobs = {"speed": 0, "offline": ["Qwen/Qwen3-8B"]}
+    cells = [
+        experiment(
+            rows_file(tmp_path, 60),
+            provider={"kind": "sim", "name": "sim", "knobs": knobs},
+            model__name=name,
+            load={"kind": "closed", "concurrency": 1},
+            budget={"requests": 30},
+        )
+        for name in ("Qwen/Qwen3-8B", "Qwen/Qwen3-14B")
+    ]
+    run = run_measured(cells, tmp_path / "results")
+    ends = Counter(row["error_kind"] for row in run.rows("requests"))
+    assert ends["http_400"] == 2
+    assert ends["model_offline"] > 0
+    (note,) = [note for note in summarise(run.path).notes if note.startswith("Stopped by budget.requests")]
+    assert "30 of 120 planned requests were sent" in note

@@ -25,7 +25,7 @@ def coverage_note(run: RunRows) -> str | None:
         return None
     warmups = len(run.every_request) - len(rows)
     planned = max(len(rows), int(run.header.get("planned") or 0) - warmups)
-    reached = rows[~stopped]
+    reached = rows[~rows["outcome"].isin(["not_sent", "cancelled"])]
     sentence = f"{_why(rows[stopped], state)}: {len(reached):,} of {planned:,} planned requests were sent"
     sentence += f" ({len(reached) / planned:.1%}{_per_cell(run, reached)}), {_sample(run, reached)}"
     if cut := int((rows["outcome"] == "cancelled").sum()):
