@@ -143,6 +143,12 @@ def test_depth_is_counted_outside_of_texts(value: Any) -> None:
         assert too_deep(text) == too_deep(text.encode()) == (wrapped > MOST_LEVELS)
 
 
+def test_a_header_of_very_many_columns_is_read_at_once() -> None:
+    """To compare each name with each other would take minutes."""
+    wide = ",".join(f"c{number}" for number in range(60_000))
+    CHECKS["datasets"](b"\x01" + f"id,prompt,{wide},c7\n".encode())
+
+
 def test_edits_reach_every_kind_of_damage() -> None:
     content = bytes(range(20))
     places = chain.from_iterable(repeat(place, 6) for place in range(20))
