@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import virtual_time
 from played import SECOND_NS, Played, Served, play
 from setups import experiment, rows_file
 
-from bench.domain import ErrorKind, Failure, Outcome
+from bench.domain import Answer, Choice, ErrorKind, EventKind, Failure, Outcome, Reply, Timeline, Usage
 from bench.measure.plan import make_plan
 
 STEPS, STEP_S, RETRY_AFTER_S, ROWS = 400, 2.0, 89.0, 2500
@@ -75,14 +78,54 @@ def test_a_server_that_refuses_everything_ends_the_run_in_bounded_time(tmp_path:
     assert played.took_s < 40 * 2 * 15 + 2 * RETRY_AFTER_S
 
 
-def test_a_broken_stream_is_tried_again_and_the_last_part_stays(tmp_path: Path) -> None:
-    plan = make_plan([experiment(rows_file(tmp_path, 20), limits={"retries": 2, "adaptive": False})])
-    reset = Failure(ErrorKind.RESET, "gone")
-    played = play(plan, Served(lambda number, _: reset if number < 8 else None))
-    assert played.kinds() == {("ok", None): 20}
-    (plan_off,) = (make_plan([experiment(rows_file(tmp_path, 3), load={"kind": "constant", "rate": 5.0})]),)
-    off = play(plan_off, Served(lambda *_: reset))
-    assert {len(e.attempts) for e in off.exchanges} == {1}, "an open load shows what users saw"
+def test_an_open_load_tries_nothing_again_and_shows_what_users_saw(tmp_path: Path) -> None:
+    plan = make_plan([experiment(rows_file(tmp_path, 3), load={"kind": "constant", "rate": 5.0})])
+    played = play(plan, Served(lambda *_: Failure(ErrorKind.RESET, "gone")))
+    assert {len(e.attempts) for e in played.exchanges} == {1}
+
+
+@dataclass
+class Breaking:
+    """Breaks replies off after some words, which count the attempts; from ``whole_from`` on they are whole."""
+
+    whole_from: int
+    kind: ErrorKind = ErrorKind.RESET
+    calls: int = 0
+
+    async def send(
+        self, body: bytes, *, stream: bool, due_ns: int, permit_ns: int, on_sent: Callable[[], None] | None = None
+    ) -> Answer:
+        """A part of an answer that tells its usage so far, or all of one."""
+        self.calls += 1
+        now_ns = virtual_time.clock()
+        choice = Choice(0, f"attempt {self.calls}", event_ns=(now_ns,), event_kind=(EventKind.ANSWER,))
+        reply = Reply((choice,), Usage(10, 1), events=1)
+        timeline = Timeline(due_ns, permit_ns, now_ns, now_ns, now_ns, now_ns + 1)
+        if self.calls >= self.whole_from:
+            return Answer(Outcome.OK, timeline, 200, reply)
+        return Answer(Outcome.TRUNCATED, timeline, 200, reply, Failure(self.kind, "gone"))
+
+
+@pytest.mark.parametrize(
+    ("whole_from", "kind", "outcome", "attempts"),
+    [
+        (2, ErrorKind.RESET, Outcome.OK, 2),
+        (9, ErrorKind.RESET, Outcome.TRUNCATED, 3),
+        (9, ErrorKind.TIMEOUT_BETWEEN_TOKENS, Outcome.TRUNCATED, 3),
+        (9, ErrorKind.STREAM_TRUNCATED, Outcome.TRUNCATED, 1),
+        (9, ErrorKind.BAD_PAYLOAD, Outcome.TRUNCATED, 1),
+    ],
+)
+def test_a_reply_that_broke_off_is_tried_again_and_the_last_part_is_kept(
+    tmp_path: Path, whole_from: int, kind: ErrorKind, outcome: Outcome, attempts: int
+) -> None:
+    plan = make_plan([experiment(rows_file(tmp_path, 1), limits={"retries": 2})])
+    (one,) = play(plan, Breaking(whole_from, kind)).exchanges
+    assert (one.outcome, len(one.attempts)) == (outcome, attempts)
+    assert one.reply is not None
+    assert one.reply.choices[0].text == f"attempt {attempts}"
+    kinds = [attempt.failure.kind if attempt.failure else None for attempt in one.attempts]
+    assert kinds == [kind] * (attempts - 1) + [None if outcome is Outcome.OK else kind]
 
 
 # what is held is given back
