@@ -19,15 +19,20 @@ import pyarrow.parquet as pq
 from record_cases import ORIGIN, full, plain
 
 from bench.config import Experiment, parse
+from bench.datasets import Dataset
+from bench.datasets.columnar import Parquet
+from bench.datasets.delimited import Csv
+from bench.datasets.jsonl import JsonLines
 from bench.depth import too_deep
 from bench.domain import ConfigError
 from bench.record.journal import SegmentHead, frame, read_segment, recover
 from bench.record.rows import pack, pack_row, unpack
-from bench.registry import build, discover
+from bench.registry import discover
 from bench.samples import load_samples
 from bench.slo import parse_slo
 from bench.traces import _read
 
+READERS: dict[str, type[Dataset]] = {"jsonl": JsonLines, "csv": Csv, "parquet": Parquet}
 ROWS: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "1 + 1?", "target": "2", "tags": ["sum", "easy"], "kind": 3},
     {"id": 7, "messages": [{"role": "user", "content": "hé"}], "tools": [{"type": "function"}]},
@@ -153,8 +158,7 @@ def check_parquet(data: bytes) -> None:
 
 
 def _check_dataset(kind: str, path: Path) -> None:
-    discover()
-    dataset = build("dataset", {"kind": kind, "path": str(path), "name": "made"})
+    dataset = READERS[kind](path=str(path), name="made")
     found, problems = refusal(lambda: load_samples(dataset))
     assert all("made" in problem or path.name in problem for problem in problems[:20]), problems
     if problems:
