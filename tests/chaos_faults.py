@@ -22,21 +22,22 @@ from bench.providers.sim import EXCLUSIVE
 from bench.sim.api import digest_of
 
 MINUTE_NS = 60_000_000_000
-SLOW_HEADERS_S = 0.5
-#: the model that starts many small requests, and the one that writes much
-MANY, MUCH = "Qwen/Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-7B-Instruct"
+SLOW_HEADERS_S = 0.3
+#: models that start many small requests, and models that write much
+MANY = ("Qwen/Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-32B-Instruct")
+MUCH = ("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-72B-Instruct")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much chaos: requests of both models together, their limits, and the share of each fault."""
+    """How much chaos: requests of all four models together, the limits of each, and the share of each fault."""
 
     requests: int = 2_000
-    rpm: int = 660
-    tpm: int = 50_000
+    rpm: int = 330
+    tpm: int = 25_000
     rate: float = 0.05
     settle_s: float = 60.0
-    stall_s: float = 1.0
+    stall_s: float = 0.8
     adaptive: bool = True
     seed: int = 20261122
 
@@ -51,10 +52,11 @@ class Lane:
 
 
 def cells(folder: Path, size: Size, log: Path) -> list[Experiment]:
-    """A streamed cell of short answers, which meets RPM first, and a plain one of long answers, which meets TPM."""
+    """Streamed cells of short answers, which meet RPM first, and plain ones of long answers, which meet TPM."""
     faults = {**dict.fromkeys((*EXCLUSIVE, "slow_headers"), size.rate), "slow_headers_s": SLOW_HEADERS_S}
     knobs = {"speed": 20, "seed": size.seed, "rpm": size.rpm, "tpm": size.tpm, "faults": faults, "truth_log": str(log)}
-    dataset = rows_file(folder, size.requests // 2)
+    dataset = rows_file(folder, size.requests // 4)
+    shapes = [*((name, True, 8, 1) for name in MANY), *((name, False, 32, 4) for name in MUCH)]
     return [
         experiment(
             dataset,
@@ -65,7 +67,7 @@ def cells(folder: Path, size: Size, log: Path) -> list[Experiment]:
             limits={"rpm": size.rpm, "tpm": size.tpm, "backoff_s": 0.2, "adaptive": size.adaptive},
             timeout={"between_tokens_s": size.stall_s, "total_s": 2 * size.stall_s},
         )
-        for name, stream, max_tokens, n in ((MANY, True, 8, 1), (MUCH, False, 32, 4))
+        for name, stream, max_tokens, n in shapes
     ]
 
 
@@ -105,7 +107,7 @@ def check_rows(run: Measured, table: Table) -> dict[str, dict[str, Any]]:
 
 def check_windows(truth: Sequence[dict[str, Any]], size: Size, table: Table) -> None:
     """The limits, in any minute, as the server counted."""
-    for model in (MANY, MUCH):
+    for model in (*MANY, *MUCH):
         mine = [row for row in truth if row["model"] == model]
         starts = [(row["accept_ns"], 1) for row in mine]
         table.most(f"{model}: attempts in the fullest 60 s", most_in_window(starts, MINUTE_NS), size.rpm)

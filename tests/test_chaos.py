@@ -57,8 +57,8 @@ def test_limits_that_the_run_would_break_without_them_are_seen_as_broken(tmp_pat
     run = chaos_faults.run_measured(chaos_faults.cells(tmp_path, told, tmp_path / "truth.log"), tmp_path / "results")
     truth = chaos_faults.read_truth(tmp_path / "truth.log")
     table = Table()
-    chaos_faults.check_windows(truth, chaos_faults.Size(rpm=30, tpm=500), table)
-    assert len(table.broken) == 4
+    chaos_faults.check_windows(truth, chaos_faults.Size(rpm=15, tpm=100), table)
+    assert len(table.broken) == 8
     rows = {row["request_id"]: row for row in run.rows("requests")}
     for sent in truth:
         sent["fault"] = "http_500" if sent["fault"] is None else sent["fault"]

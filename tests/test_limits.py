@@ -432,17 +432,28 @@ def test_refusals_in_a_row_at_the_floor_pause_for_a_bounded_time_and_success_end
 
 
 def test_a_few_refusals_among_many_answers_leave_room_for_a_paced_run() -> None:
-    """One answer in ten is a refusal whatever is in flight; a pace keeps three in flight, or fewer where it must."""
-    concurrency, random = Concurrency(64, adaptive=True, pause_s=0.5), Random(7)
-    wanted = held = 0
-    for number in range(5_000):
-        in_flight = min(3, concurrency.limit or 3)
-        if random.random() < 0.1:
-            concurrency.on_refusal(granted_ns=2 * number, now_ns=2 * number + 1, in_flight=in_flight)
-        else:
-            concurrency.on_success()
-        wanted, held = wanted + 3, held + min(3, concurrency.limit or 3)
-    assert held >= 0.95 * wanted
+    """One answer in ten is a refusal whatever is in flight, every fourth fails otherwise, and a few take long."""
+
+    async def main() -> float:
+        limits, random, attempts = account(rpm=660), Random(7), 3_000
+        slots = asyncio.Semaphore(64)
+
+        async def one() -> None:
+            permit = await limits.permit(1)
+            await asyncio.sleep(random.choices([0.05, 0.5, 1.0], [0.88, 0.05, 0.07])[0])
+            drawn = random.random()
+            failure = REFUSED if drawn < 0.1 else Failure(ErrorKind.RESET) if drawn < 0.35 else None
+            permit.on_result(429 if failure is REFUSED else 200, failure)
+            permit.release()
+            slots.release()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(attempts):
+                await slots.acquire()
+                group.create_task(one())
+        return attempts / (clock() / MINUTE_NS)
+
+    assert run(main()) >= 0.9 * 660
 
 
 def test_fixed_concurrency_ignores_refusals() -> None:
