@@ -156,7 +156,8 @@ def run_target(target: str, seconds: int, runs: int, folder: Path) -> Ran:
         reason = next((word for word in (why.groups() if why else ()) if word), f"exit code {done.returncode}")
         failure = f"{reason.strip()[:200]} ({path[1] if path else 'no input was written'})"
         (folder / "output.txt").write_text(said, encoding="utf-8")
-    executions = numbers.get("number_of_executed_units", 0)
+    counted = [int(count) for count in re.findall(r"^#(\d+)\t", said, re.MULTILINE)]
+    executions = numbers.get("number_of_executed_units", max(counted, default=0))
     return Ran(target, executions, max(edges, default=0), int(took[1]) if took else 0, failure)
 
 

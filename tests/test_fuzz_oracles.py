@@ -65,6 +65,8 @@ def nested(depth: int, opened: str, closed: str, inner: str = "1") -> str:
 FOUND: tuple[tuple[str, bytes], ...] = (
     ("decode", b'\x00data: {"id": "\xd3\xd3", "choices": []}\n\ndata: [DONE]\n\n'),
     ("payloads", b'{"id": "\xd3"}'),
+    ("sse", b"\x02\x14\x00\x14\x00error: x\ndataretry: 5retry: 5data: a"),
+    ("sse", b"\x01\x09\x00error: x\ndata: y\n\n"),
     ("errors", b"\x81\x00Wed, 21" + b"6" * 90 + b" Oct 2026 07:28:00 GMT\n"),
     ("errors", b"\x81\x00Mon, 01 Jan 2026 00:00:00 +999999999999999999\n"),
     ("codings", b"\x000\r\n"),
