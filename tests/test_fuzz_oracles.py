@@ -6,20 +6,25 @@ import json
 import shutil
 from collections.abc import Iterator
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any
 
 import fuzz
 import fuzz_files
 import fuzz_streams
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.datasets.columnar import Parquet
 from bench.depth import MOST_LEVELS, too_deep
-from bench.domain import ErrorKind, Outcome
+from bench.domain import ConfigError, ErrorKind, Outcome
 from bench.measure.codings import dechunk_whole
 from bench.measure.decode import decode
 from bench.measure.errors import classify
+from bench.samples import load_samples
 
 CHECKS = fuzz.checks()
 #: those that read files take milliseconds an input
@@ -149,6 +154,25 @@ def test_a_header_of_very_many_columns_is_read_at_once() -> None:
     """To compare each name with each other would take minutes."""
     wide = ",".join(f"c{number}" for number in range(60_000))
     CHECKS["datasets"](b"\x01" + f"id,prompt,{wide},c7\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(pa.date32(), 2**31 - 1), (pa.timestamp("us"), 2**62), (pa.timestamp("ms"), 2**62)], ids=str
+)
+def test_a_date_in_a_parquet_file_that_no_calendar_has_is_refused(
+    kind: pa.DataType, value: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"prompt": ["a", "b"], "day": pa.array([1, value], kind)}), path)
+    with pytest.raises(ConfigError, match=r"rows\.parquet: not a readable Parquet file"):
+        load_samples(Parquet(path=str(path)))
+
+
+def test_a_text_in_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "rows.parquet", fuzz_files.parquet_bytes()
+    path.write_bytes(content.replace("hé".encode(), b"h\xff\xff"))
+    with pytest.raises(ConfigError, match=r"rows\.parquet: not a readable Parquet file"):
+        load_samples(Parquet(path=str(path)))
 
 
 def test_edits_reach_every_kind_of_damage() -> None:

@@ -34,7 +34,7 @@ class Parquet(Dataset):
                     for row in batch.to_pylist():
                         number += 1
                         yield f"{path}:{number}", {k: _plain(v) for k, v in row.items() if v is not None}
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # texts and dates that are none
                 reason = str(error).splitlines()[0]
                 raise ConfigError(f"{path}: not a readable Parquet file (after row {number}): {reason}") from error
 
