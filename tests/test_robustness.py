@@ -61,3 +61,21 @@ def test_a_budget_that_is_used_up_ends_the_run_for_good_and_says_what_it_covers(
     monkeypatch.chdir(tmp_path)
     assert main(["resume", "latest"]) == 2
     assert "the run is finished; there is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_second_interrupt_cuts_off_what_is_in_flight_and_the_summary_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [word for word in arguments(tmp_path) if not word.startswith(("report", "provider.knobs.speed"))]
+    asked += ["report=quick", "report.plots=false", "provider.knobs.speed=0.02"]
+    process = start(asked, tmp_path)
+    assert process.stderr is not None
+    for sign in ("0/300 requests (0%)", "Ctrl-C again to cancel"):
+        while sign not in (line := process.stderr.readline()):
+            assert line, f"it ended before it said {sign!r}"
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, out + err
+    said = " ".join(out.split())
+    assert "The run was interrupted: 0 of 300 planned requests were sent" in said
+    assert "8 more were cut off in flight, so long replies are under-represented" in said
