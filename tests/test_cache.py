@@ -170,7 +170,9 @@ def test_a_summary_of_kept_replies_alone_has_quality_and_no_times(sim: SimThread
     served.run(served.config())
     again = served.run(served.config(slo="ttft_ms<60000"))
     score_run(again.path)
-    row = summary_of(read_run(again.path)).frame.iloc[0]
+    summary = summary_of(read_run(again.path))
+    row = summary.frame.iloc[0]
+    assert not any("withheld" in note for note in summary.notes), "there is nothing that could be withheld"
     assert row["scored"] == 6
     assert row["cost"] == 0
     for name in ("ttft_p50_ms", "e2e_p50_ms", "throughput_req_per_s", "throughput_tok_per_s", "goodput_req_per_s"):

@@ -186,11 +186,13 @@ def _quality(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
 def _latency(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
     prefix = "due_" if (frame["latency_from"] == "due").all() else ""
     notes: list[str | None] = []
+    asked = (run.requests["outcome"] == "ok") & ~run.requests["cached"].astype(bool)
+    measured = frame["cell_id"].map(run.requests.loc[asked, "cell_id"].value_counts()).fillna(0)
     for q, name in ((0.5, "p50"), (0.95, "p95")):
-        short = frame[frame[f"{prefix}e2e_{name}_ms"].isna() & (frame["ok"] > 0)]
+        short = measured[frame[f"{prefix}e2e_{name}_ms"].isna() & (measured > 0)]
         if len(short):
             cells = f"{len(short)} of {len(frame)} cells served" if len(frame) > 1 else "this run served"
-            low, high = short["ok"].min(), short["ok"].max()
+            low, high = short.min(), short.max()
             span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
             notes.append(
                 f"{name} is withheld where its 95% interval does not exist: it needs {needed_for_quantile(q)} served "
