@@ -10,6 +10,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from bench.bounds import Budget as Budget
+from bench.bounds import Limits as Limits
+from bench.bounds import Timeout as Timeout
 from bench.datasets import Dataset
 from bench.domain import ConfigError
 from bench.measure.loads import Load
@@ -63,8 +66,7 @@ class Model:
 class Sampling:
     """Request parameters; a field left ``None`` is not sent.
 
-    ``stop`` is a text or a list of texts; ``response_format``, ``tools`` and ``tool_choice`` are sent as they are;
-    ``extra`` is merged into the body last.
+    ``stop`` is a text or texts; ``response_format``, ``tools`` and ``tool_choice`` go as they are, ``extra`` goes last.
     """
 
     temperature: float | None = None
@@ -84,47 +86,6 @@ class Sampling:
     tools: Any = None
     tool_choice: Any = None
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits per account and model. ``None`` is no limit.
-
-    Attributes:
-        concurrency: requests in flight.
-        rpm: request starts per minute.
-        tpm: tokens per minute, reserved by estimate before sending and settled by usage.
-        retries: further attempts after the first; ``None`` is 3 for closed loads and 0 for open ones.
-        backoff_s: first back-off; doubles per attempt, with full jitter.
-        adaptive: halve concurrency on 429 and 503, grow it again by one per round of successes.
-    """
-
-    concurrency: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    retries: int | None = None
-    backoff_s: float = 0.5
-    adaptive: bool = True
-
-
-@dataclass(frozen=True)
-class Timeout:
-    """Deadlines in seconds; none of them runs while a request queues. ``None`` is no deadline."""
-
-    connect_s: float | None = 10.0
-    first_byte_s: float | None = 120.0
-    between_tokens_s: float | None = 60.0
-    total_s: float | None = 600.0
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a run may spend at most; reserved before each send. ``None`` is no cap."""
-
-    requests: int | None = None
-    tokens: int | None = None
-    cost: float | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,8 +135,8 @@ class Tolerance:
 class Experiment:
     """One point of a sweep, complete: what the planner takes.
 
-    ``slo`` is an expression of :mod:`bench.slo`; ``also`` names further scorers of the same replies, each by kind or as
-    a mapping with its options.
+    ``slo`` is read by :mod:`bench.slo`, ``cache`` by :mod:`bench.measure.cache`; ``also`` names further scorers of the
+    same replies, each by kind or as a mapping with its options.
     """
 
     model: Model
@@ -198,6 +159,7 @@ class Experiment:
     name: str = "run"
     results_dir: str = "results"
     dry_run: bool = False
+    cache: Any = None
 
 
 @dataclass
@@ -224,6 +186,7 @@ class Schema:
     name: str = "run"
     results_dir: str = "results"
     dry_run: bool = False
+    cache: Any = None
 
 
 PLUGIN_KEYS = ("provider", "dataset", "load", "scorer")
@@ -293,6 +256,4 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from bench.depth import MOST_LEVELS, too_deep
 from bench.domain import ConfigError
 from bench.places import shipped
 from bench.registry import unknown
@@ -106,10 +107,9 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: not JSON, or nested too deep; the message says where.
     """
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    if too_deep(text):
+        raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
+    return json.loads(text, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> None:

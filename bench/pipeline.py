@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +161,8 @@ def _finish(plan: Plan, measured: Measured) -> None:
     state = "finished" if stop.reason is None else "interrupted"
     try:
         vitals = [{**one.row(), "start_ns": one.start_ns - record.origin_ns} for one in measured.vitals]
-        record.update(vitals=[*record.header.get("vitals", []), *vitals])
+        held_s = _added(record.header.get("held_s", {}), measured.held_s)
+        record.update(vitals=[*record.header.get("vitals", []), *vitals], held_s=held_s)
         record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     except OSError as error:
         stop.disk_error = stop.disk_error or error
@@ -168,6 +170,14 @@ def _finish(plan: Plan, measured: Measured) -> None:
     except KeyboardInterrupt:
         _say(f"interrupted while the tables were written; finish with: bench resume {record.path}")
         raise
+
+
+def _added(earlier: dict[str, dict[str, float]], more: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """What held the run back in its earlier sessions and in this one."""
+    sums = {key: Counter(earlier.get(key, {})) for key in {**earlier, **more}}
+    for key, held in more.items():
+        sums[key].update(held)
+    return {key: dict(held) for key, held in sums.items()}
 
 
 def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:

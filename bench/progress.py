@@ -20,7 +20,7 @@ class Figures:
 
 def figures(exchange: Exchange) -> Figures:
     """The display's part of an exchange."""
-    usage = exchange.reply.usage if exchange.reply else None
+    usage = exchange.reply.usage if exchange.reply and not exchange.cached else None
     tokens = (usage.completion_tokens or 0) if usage else 0
     return Figures(exchange.outcome.value, tokens, exchange.cost, exchange.currency)
 

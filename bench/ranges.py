@@ -45,7 +45,7 @@ def out_of_range(experiment: Experiment) -> list[str]:
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
     if not 0 <= experiment.tolerance.failure_rate <= 1:
         problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
-    problems += _unreadable_slo(experiment.slo)
+    problems += _unreadable_slo(experiment.slo) + _cache_problems(experiment)
     if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
         problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
     return problems
@@ -59,3 +59,22 @@ def _unreadable_slo(text: str | None) -> list[str]:
     except ConfigError as error:
         return list(error.problems)
     return []
+
+
+def _cache_problems(experiment: Experiment) -> list[str]:
+    cache, load = experiment.cache, experiment.load
+    if not (cache is None or isinstance(cache, bool) or (isinstance(cache, str) and cache)):
+        return [f"cache={cache}: must be null, true or a folder"]
+    if not cache:
+        return []
+    measures_load = {
+        f"load={load.kind or type(load).__name__}": load.is_open or load.is_adaptive,
+        f"load.duration_s={load.duration_s}": load.duration_s is not None,
+        f"load.warmup={load.warmup}": load.warmup > 0,
+    }
+    return [
+        f"{key} with cache={cache}: replies from a cache are no load and have no latency; use a closed load over the "
+        f"samples, or leave cache off"
+        for key, found in measures_load.items()
+        if found
+    ]

@@ -9,6 +9,8 @@ from decimal import Decimal, InvalidOperation
 from bench.files import parse_json
 
 SECOND_NS, MILLISECOND_NS = 1_000_000_000, 1_000_000
+#: times, and the differences of any two, fit 64 bits
+EARLIEST_NS, LATEST_NS = -(10**18), 8 * 10**18
 #: longer prompts or answers than any model takes are damage, not lengths
 MAX_TOKENS = 100_000_000
 
@@ -29,11 +31,15 @@ def time_of(value: object, unit_ns: int = SECOND_NS) -> int:
     if clock is not None:
         date, time, fraction, zone = clock.groups()
         moment = datetime.fromisoformat(f"{date}T{time}{zone or '+00:00'}") - _EPOCH
-        return (moment.days * 86_400 + moment.seconds) * SECOND_NS + int((fraction or "").ljust(9, "0"))
-    number = _number(value)
-    if number is None or not -(10**18) <= number * unit_ns <= 9 * 10**18:
-        raise ValueError(f"must be a number or a date and time, it is {_shown(value)}")
-    return round(number * unit_ns)
+        time_ns = (moment.days * 86_400 + moment.seconds) * SECOND_NS + int((fraction or "").ljust(9, "0"))
+    else:
+        number = _number(value)
+        if number is None or not EARLIEST_NS <= number * unit_ns <= LATEST_NS:
+            raise ValueError(f"must be a number or a date and time, it is {_shown(value)}")
+        time_ns = round(number * unit_ns)
+    if not EARLIEST_NS <= time_ns <= LATEST_NS:
+        raise ValueError(f"must lie between the years 1939 and 2222, it is {_shown(value)}")
+    return time_ns
 
 
 def tokens_of(value: object) -> int:

@@ -206,7 +206,7 @@ def test_a_preset_that_does_not_fit_is_named(
     [
         ("smpling.n=3", "smpling.n=3: there is no key 'smpling'; did you mean sampling?"),
         ("modle=qwen3-8b", "modle=qwen3-8b: there is no key 'modle'; did you mean model?"),
-        ("zzz=1", "zzz=1: there is no key 'zzz'; there are: also, budget, dataset, dry_run, engine"),
+        ("zzz=1", "zzz=1: there is no key 'zzz'; there are: also, budget, cache, dataset, dry_run"),
         ("sampling.temprature=1", "there is no sampling key 'temprature'; did you mean temperature?"),
         ("load.concurency=1", "there is no load key 'concurency'; did you mean concurrency or max_concurrency?"),
         ("model.price.currncy=EUR", "there is no model.price key 'currncy'; did you mean currency?"),

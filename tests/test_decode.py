@@ -38,7 +38,10 @@ def ok(decoded: Decoded) -> Reply:
 
 
 def failed(decoded: Decoded) -> Failure:
-    assert decoded.outcome is Outcome.FAILED, decoded
+    """The failure, which leaves a reply truncated where a part of it had come."""
+    choices = decoded.reply.choices if decoded.reply else ()
+    came = any(choice.text or choice.reasoning or choice.tool_calls for choice in choices)
+    assert decoded.outcome is (Outcome.TRUNCATED if came else Outcome.FAILED), decoded
     assert decoded.failure is not None
     return decoded.failure
 
@@ -318,6 +321,32 @@ def test_a_broken_connection_spoils_only_what_was_not_complete() -> None:
     assert decode(sse(delta(content="a")), cut).outcome is Outcome.TRUNCATED
     assert decode([], cut).outcome is Outcome.FAILED
     assert failed(decode([(1, b'{"choices":[')], broken)) == broken
+
+
+@pytest.mark.parametrize(
+    ("part", "outcome"),
+    [
+        (delta(content="a"), Outcome.TRUNCATED),
+        (delta(reasoning_content="a"), Outcome.TRUNCATED),
+        (delta(tool_calls=[{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]), Outcome.TRUNCATED),
+        (delta(role="assistant", content=""), Outcome.FAILED),
+        (": waiting\n\n", Outcome.FAILED),
+    ],
+)
+@pytest.mark.parametrize("kind", [ErrorKind.RESET, ErrorKind.TIMEOUT_BETWEEN_TOKENS, ErrorKind.TIMEOUT_TOTAL])
+def test_a_break_leaves_a_truncated_reply_where_a_part_had_come(part: Any, outcome: Outcome, kind: ErrorKind) -> None:
+    broken = Failure(kind, "gone")
+    decoded = decode(sse(part), broken)
+    assert (decoded.outcome, decoded.failure) == (outcome, broken)
+    if outcome is Outcome.TRUNCATED:
+        assert decoded.reply is not None
+        assert len(decoded.reply.choices[0].event_ns) == decoded.reply.events == 1
+
+
+def test_a_document_that_the_server_ended_with_an_error_keeps_what_was_said() -> None:
+    said = {"choices": [{"message": {"content": "half an ans"}, "finish_reason": "error"}]}
+    decoded = decode([(1, json.dumps(said).encode())])
+    assert (failed(decoded).kind, partial_text(decoded)) == (ErrorKind.STREAM_ERROR, "half an ans")
 
 
 # errors at status 200

@@ -1,4 +1,4 @@
-"""Runs against a simulator that fails in every way it knows, a tenth of the requests each."""
+"""Runs against a simulator that fails in every way it knows, a twentieth of the requests each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from setups import experiment, rows_file
 from bench.judge.metrics.cells import accuracy
 from bench.judge.rows import read_run
 from bench.judge.score import score_run
+from bench.providers.sim import EXCLUSIVE
 
 pytestmark = pytest.mark.slow
 
-BEFORE = ("http_429", "http_500", "http_503", "http_504", "http_400", "plain_text", "drop")
-WITHIN = ("cut", "reset", "stall", "no_done", "no_finish", "error_in_stream", "malformed", "empty")
-TENTH = dict.fromkeys((*BEFORE, *WITHIN, "slow_headers"), 0.1)
+RATES = dict.fromkeys((*EXCLUSIVE, "slow_headers"), 0.05)
 ROWS, SPAN_S = 400, 2.0
 
 
@@ -44,20 +43,23 @@ ENDS = {
     "plain_text": 2 * (End("failed", "http_5xx", 502),),
     "drop": 2 * (End("failed", "reset", None),),
     "cut": (End("truncated", "stream_truncated"), End("failed", "reset")),
-    "reset": 2 * (End("failed", "reset"),),
-    "stall": (End("failed", "timeout_between_tokens"), End("failed", "timeout_total")),
+    "reset": (End("truncated", "reset"), End("failed", "reset")),
+    "stall": (End("truncated", "timeout_between_tokens"), End("failed", "timeout_total")),
     "no_done": 2 * (End("ok"),),
     "no_finish": 2 * (End("ok"),),
-    "error_in_stream": 2 * (End("failed", "stream_error"),),
-    "malformed": 2 * (End("failed", "bad_payload"),),
+    "error_in_stream": (End("truncated", "stream_error"), End("failed", "stream_error")),
+    "malformed": (End("truncated", "bad_payload"), End("failed", "bad_payload")),
     "empty": 2 * (End("failed", "bad_payload"),),
+    "early_hints": 2 * (End("ok"),),
+    "http_1_0": 2 * (End("ok"),),
+    "header_flood": 2 * (End("failed", "bad_payload", None),),
 }
 
 
 def faulty(folder: Path, retries: int) -> tuple[Measured, list[dict[str, Any]]]:
-    """A streamed and a plain cell under all faults at once; each block of them excludes the others."""
+    """A streamed and a plain cell under all faults at once; they exclude each other."""
     log = folder / "truth.log"
-    knobs = {"speed": 0, "seed": 3, "faults": {**TENTH, "slow_headers_s": 0.01}, "truth_log": str(log)}
+    knobs = {"speed": 0, "seed": 3, "faults": {**RATES, "slow_headers_s": 0.01}, "truth_log": str(log)}
     dataset = rows_file(folder, ROWS)
     cells = [
         experiment(

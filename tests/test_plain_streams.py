@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.measure import decode as decoding
 from bench.measure.codings import CodingError, Dechunker, Reads, dechunk_whole
 from bench.measure.decode import Decoded, decode, decode_stream
 from bench.measure.garbage import rare_collections
-from bench.measure.plainly import plain_reply
+from bench.measure.plainly import Mould, plain_reply
 
 DONE = b"data: [DONE]\n\n"
 
@@ -177,6 +178,30 @@ def test_a_word_that_stands_twice_in_its_event_makes_no_mould() -> None:
     reply = decode([(1, wire)]).reply
     assert reply is not None
     assert reply.choices[0].text == "ijk"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("content", "a")],
+        [("content", "a")] * 6 + [("content", "\n")],
+        [("content", "a"), ("reasoning", "b")],
+        [("content", "a"), ("content", "b"), ("reasoning", "c")],
+    ],
+)
+def test_looking_ahead_costs_in_proportion_to_the_stream(
+    said: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at, words = [], Mould.words
+
+    def counted(mould: Mould, events: Sequence[bytes]) -> list[bytes]:
+        looked_at.append(len(events))
+        return words(mould, events)
+
+    monkeypatch.setattr(Mould, "words", counted)
+    wire = b"".join(event(text, name) for name, text in said * (2000 // len(said))) + DONE
+    decode([(1, wire)])
+    assert sum(looked_at) <= 2000 * 20
 
 
 def test_collections_are_rare_only_for_a_while() -> None:

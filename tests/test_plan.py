@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from setups import MODEL, experiment, rows_file
 
 from bench.domain import ConfigError
 from bench.measure.canonical import canonical
 from bench.measure.ceiling import ceilings
-from bench.measure.plan import block_order, make_plan
+from bench.measure.plan import Plan, block_order, make_plan
 from bench.measure.shards import Shard, shard_of
 
 json_values = st.recursive(
@@ -98,6 +99,41 @@ def test_all_samples_come_once_before_any_comes_again(tmp_path: Path) -> None:
     plan = make_plan([experiment(rows_file(tmp_path, 9), repeats=2)])
     first = [r.sample.sample_id for r in islice(plan.requests(), 9)]
     assert len(set(first)) == 9
+
+
+@settings(max_examples=15)
+@given(cells=st.integers(1, 5), rows=st.integers(1, 12), repeats=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_wherever_a_run_stops_it_is_balanced_and_paired(
+    tmp_path_factory: pytest.TempPathFactory, cells: int, rows: int, repeats: int, seed: int
+) -> None:
+    """Every prefix: cells within one of each other, samples of a cell within one, the same samples in every cell."""
+    data = rows_file(tmp_path_factory.getbasetemp(), rows, f"rows-{rows}.jsonl")
+    plan = make_plan(
+        [experiment(data, seed=seed, repeats=repeats, sampling={"temperature": t / 10}) for t in range(cells)]
+    )
+    seen = {cell.cell_id: Counter[str](plan_ids(plan)) for cell in plan.cells}
+    for counts in seen.values():
+        counts.subtract(list(counts))
+    for request in sorted(plan.requests(), key=lambda one: one.order):
+        seen[request.cell.cell_id][request.sample.sample_id] += 1
+        totals = [counts.total() for counts in seen.values()]
+        assert max(totals) - min(totals) <= 1
+        for counts in seen.values():
+            assert max(counts.values()) - min(counts.values()) <= 1
+        first, *others = seen.values()
+        assert all(sum(abs(first[one] - counts[one]) for one in first) <= 1 for counts in others)
+
+
+def plan_ids(plan: Plan) -> list[str]:
+    (one,) = plan.samples.values()
+    return [sample.sample_id for sample in one.samples]
+
+
+def test_which_samples_come_first_is_left_to_the_seed(tmp_path: Path) -> None:
+    plan = make_plan([experiment(rows_file(tmp_path, 5))])
+    first = Counter(next(replace(plan, seed=seed).requests()).sample.sample_id for seed in range(200))
+    assert len(first) == 5
+    assert min(first.values()) > 200 / 5 / 2
 
 
 def test_cells_meet_the_same_samples_in_the_same_block(tmp_path: Path) -> None:

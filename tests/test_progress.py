@@ -107,6 +107,20 @@ def test_a_stalled_run_shows_what_holds_it_back() -> None:
     clock.now_s += 6.0
     bars.throttled(None)
     assert "held back" not in stream.getvalue().splitlines()[-1]
+    bars.throttled("limits.rpm")
+    bars.close()
+    assert "held back" not in stream.getvalue().splitlines()[-1], "nothing holds back a run that is over"
+
+
+def test_what_was_never_sent_did_not_fail() -> None:
+    stream = io.StringIO()
+    bars = Bars(stream, Clock())
+    bars.start(3, 0, "demo")
+    bars.finished(SERVED)
+    for _ in range(2):
+        bars.finished(Figures("not_sent", 0, None, None))
+    bars.close()
+    assert "1 ok, 0 failed, 2 not sent" in stream.getvalue()
 
 
 def test_a_total_that_is_not_known_is_no_reason_to_fail() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.domain import ErrorKind, Failure, Outcome
+from bench.measure.errors import failure_in
 from bench.measure.retry import LONGEST_BACKOFF_S, LONGEST_RETRY_AFTER_S, backoff_s, is_retryable
 
 RETRYABLE = {
@@ -37,9 +39,44 @@ def test_server_errors_that_last_are_not_tried_again(status: int, verdict: bool)
 
 
 @pytest.mark.parametrize("kind", sorted(RETRYABLE))
-@pytest.mark.parametrize("outcome", [Outcome.TRUNCATED, Outcome.CANCELLED, Outcome.NOT_SENT])
-def test_a_reply_that_broke_off_or_was_cancelled_is_never_sent_again(kind: ErrorKind, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.CANCELLED, Outcome.NOT_SENT])
+def test_what_ended_or_was_cancelled_is_never_sent_again(kind: ErrorKind, outcome: Outcome) -> None:
     assert not is_retryable(Failure(kind), outcome, 1)
+
+
+@pytest.mark.parametrize("kind", list(ErrorKind))
+def test_a_reply_that_broke_off_counts_by_what_broke_it(kind: ErrorKind) -> None:
+    assert is_retryable(Failure(kind), Outcome.TRUNCATED, 1, 200) == (kind in RETRYABLE)
+
+
+@pytest.mark.parametrize(
+    ("payload", "verdict"),
+    [
+        ({"error": {"code": 50507, "message": "Request failed: Unknown error.", "data": None}}, True),
+        ({"code": 50603, "message": "System is really busy.", "data": None}, True),
+        ({"code": 50602, "message": "Details: RPM limit reached."}, True),
+        ({"error": {"message": "x", "code": 503}}, True),
+        ({"error": {"message": "x", "code": "429"}}, True),
+        ({"error": {"message": "x", "http_status_code": 422}}, False),
+        ({"error": {"message": "x", "code": 501}}, False),
+        ({"error": {"message": "x", "type": "server_error", "code": None}}, True),
+        ({"error": {"message": "x", "type": "rate_limit_error"}}, True),
+        ({"error": "text", "error_type": "overloaded"}, True),
+        ({"error": {"message": "x", "type": "InternalServerError", "code": 500}}, True),
+        ({"error": {"message": "x", "type": "invalid_request_error"}}, False),
+        ({"error": {"message": "x", "code": "insufficient_quota"}}, False),
+        ({"code": 20015, "message": "The parameter is invalid. Please check again."}, False),
+        ({"code": 20012, "message": "Model does not exist."}, False),
+        ({"error": "something"}, False),
+    ],
+)
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.TRUNCATED])
+def test_an_error_inside_a_stream_counts_by_what_it_names(
+    payload: dict[str, Any], outcome: Outcome, verdict: bool
+) -> None:
+    failure = failure_in(payload)
+    assert failure is not None
+    assert is_retryable(failure, outcome, 1, 200) is verdict
 
 
 def test_the_spurious_parameter_refusal_is_tried_again_once() -> None:

@@ -309,7 +309,7 @@ def test_each_attempt_draws_its_fault_anew_at_its_rate(threads: SimThread, tmp_p
     found = [json.loads(line)["fault"] for line in log.read_text().splitlines()]
     assert abs(found.count("http_500") - 40) < 4 * 5.7
     assert abs(found.count("http_429") - 40) < 4 * 5.7
-    assert abs(found.count("no_done") - 0.25 * 120) < 4 * 5
+    assert abs(found.count("no_done") - 50) < 4 * 6.1
 
 
 # determinism and truth

@@ -99,7 +99,10 @@ def test_failures_are_shown_by_kind_and_kept_out_of_accuracy(tmp_path: Path) -> 
 
 def test_an_interrupted_run_says_how_to_finish(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", [MadeCell({}, not_sent=5)], header={"state": "interrupted"})
-    assert f"5 of 20 planned requests got no answer because it stopped first. `bench resume {path}`" in shown(path, 400)
+    assert (
+        "The run was interrupted: 15 of 20 planned requests were sent (75.0%), a random sample of the prompts. "
+        f"`bench resume {path}` finishes it."
+    ) in shown(path, 400)
 
 
 def test_open_loads_are_headed_by_latency_from_the_due_time(tmp_path: Path) -> None:

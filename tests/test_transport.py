@@ -408,7 +408,7 @@ def test_a_reset_inside_a_stream(raw: bool) -> None:
             return await sending
 
     answer = asyncio.run(go())
-    assert (answer.outcome, kind(answer), text(answer)) == (Outcome.FAILED, ErrorKind.RESET, "Hel")
+    assert (answer.outcome, kind(answer), text(answer)) == (Outcome.TRUNCATED, ErrorKind.RESET, "Hel")
 
 
 def test_a_document_that_is_cut_is_a_reset(raw: bool) -> None:
@@ -491,6 +491,50 @@ def test_comments_before_the_first_token_leave_it_the_time_of_the_first_byte(raw
     assert text(one(script, raw, Timeout(first_byte_s=30, between_tokens_s=0.1))) == TEXT
     answer = hanging(lambda: [script[0], *waiting], raw, Timeout(first_byte_s=0.05, between_tokens_s=0.05))
     assert kind(answer) is ErrorKind.TIMEOUT_BETWEEN_TOKENS
+
+
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}\n\n'
+NO_TOKENS = (b": keep-alive\n\n", ROLE, USAGE, b"data:\n\n", b'data: {"choices":[]}\n\n')
+
+
+@pytest.mark.parametrize("first", [[], [chunk(ROLE)], [chunk(b": queued\n\n")], [chunk(delta("Hel"))]])
+def test_deadline_for_the_first_token(first: list[Step], raw: bool) -> None:
+    """What came decides the kind; the setting is named; and with a token it is over."""
+    timeout = Timeout(first_byte_s=30, first_token_s=0.05, between_tokens_s=0.15, total_s=10)
+    answer = hanging(lambda: [head(transfer_encoding="chunked"), *first], raw, timeout)
+    assert kind(answer) is (ErrorKind.TIMEOUT_BETWEEN_TOKENS if first else ErrorKind.TIMEOUT_FIRST_BYTE)
+    assert answer.failure is not None
+    came = first == [chunk(delta("Hel"))]
+    assert answer.outcome is (Outcome.TRUNCATED if came else Outcome.FAILED)
+    expected = "further token within 0.15 s" if came else "first token within 0.05 s (timeout.first_token_s)"
+    assert expected in answer.failure.detail
+
+
+@pytest.mark.parametrize("idle", NO_TOKENS)
+def test_only_tokens_move_the_deadline_between_tokens(idle: bytes, raw: bool) -> None:
+    """Keep-alive comments, role-only, usage and empty chunks for ever, each split over two reads."""
+    start: list[Step] = [head(transfer_encoding="chunked"), chunk(delta("Hel"))]
+    idling: list[Step] = [step for _ in range(200) for step in (0.01, chunk(idle[:4]), 0.01, chunk(idle[4:]))]
+    timeout = Timeout(between_tokens_s=0.15, first_byte_s=0.05, total_s=5.0)
+    answer = hanging(lambda: [*start, *idling], raw, timeout)
+    assert (answer.outcome, kind(answer), text(answer)) == (
+        Outcome.TRUNCATED,
+        ErrorKind.TIMEOUT_BETWEEN_TOKENS,
+        "Hel",
+    )
+    first_token = hanging(lambda: [start[0], *idling], raw, Timeout(first_token_s=0.1, total_s=5.0))
+    assert (first_token.outcome, kind(first_token)) == (Outcome.FAILED, ErrorKind.TIMEOUT_BETWEEN_TOKENS)
+
+
+def test_tokens_cut_into_many_reads_move_the_deadline(raw: bool) -> None:
+    slow: list[Step] = [
+        step for event in EVENTS[:3] for at in range(0, len(event), 9) for step in (0.005, chunk(event[at : at + 9]))
+    ]
+    script: list[Step] = [head(transfer_encoding="chunked"), *slow, *map(chunk, EVENTS[3:]), LAST_CHUNK]
+    pause_s = 0.005 * (len(EVENTS[0]) // 9 + 1)
+    answer = one(script, raw, Timeout(first_token_s=20 * pause_s, between_tokens_s=10 * pause_s, total_s=10))
+    assert (answer.outcome, text(answer)) == (Outcome.OK, TEXT)
 
 
 @pytest.mark.parametrize("stream", [True, False])

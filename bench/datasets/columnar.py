@@ -37,7 +37,7 @@ class Parquet(Published):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{part.name}:{number}", {k: _plain(v) for k, v in row.items() if v is not None}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # texts and dates that are none
             reason = str(error).splitlines()[0]
             problems.add(f"{part.name}: not a readable Parquet file (after row {number}): {reason}")
 

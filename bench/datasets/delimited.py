@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -51,7 +52,7 @@ class Csv(Published):
         )
         try:
             header = self.columns or next(reader, [])
-            twice = sorted({name for name in header if header.count(name) > 1})
+            twice = sorted(name for name, count in Counter(header).items() if count > 1)
             if twice:
                 problems.add(f"{path}:1: the header names {', '.join(twice)} more than once; rename the columns")
                 return

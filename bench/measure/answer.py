@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from bench.domain import Answer, ErrorKind, Failure, Outcome, Timeline
+from bench.domain import Answer, ErrorKind, Failure, Outcome, Reply, Timeline
 from bench.measure.codings import CodingError, TooLargeError, decompress
 from bench.measure.decode import Decoded, Reads, decode
 from bench.measure.errors import classify, plain, without_secret
@@ -16,6 +17,9 @@ TRACE_HEADERS = ("x-siliconcloud-trace-id", "x-request-id", "request-id", "x-tra
 #: headers in which servers tell their own times; kept in ``Reply.extra["headers"]``
 SERVER_TIME_HEADERS = ("fireworks-server-time-to-first-token", "openai-processing-ms")
 KEPT_HEADERS = (*TRACE_HEADERS, *SERVER_TIME_HEADERS)
+
+#: a shorter key (local servers take "EMPTY" or "none") may be a word of the reply, and is no secret
+SHORTEST_SECRET = 12
 
 
 def answer(
@@ -29,7 +33,7 @@ def answer(
         due_ns: passed on, as is ``permit_ns``.
         permit_ns: see ``due_ns``.
         limit_bytes: how large a compressed body may become.
-        secret: struck out of the failure and of headers that are kept, should a server have repeated it.
+        secret: struck out of the failure, of headers that are kept and of the reply, should a server have repeated it.
     """
     marks, headers, reads = sending.marks, sending.headers, sending.marks.reads
     decoded = _decoded(sending, reads, broken, limit_bytes)
@@ -37,10 +41,12 @@ def answer(
         # the reply was complete: what came after it is not part of it
         marks.end_ns = reads[-1][0]
     reply = decoded.reply
-    said = {name: without_secret(plain(headers[name], 200), secret) for name in KEPT_HEADERS if headers.get(name)}
-    times = {name: said[name][:100] for name in SERVER_TIME_HEADERS if name in said}
+    kept = {name: without_secret(plain(headers[name], 200), secret) for name in KEPT_HEADERS if headers.get(name)}
+    times = {name: kept[name][:100] for name in SERVER_TIME_HEADERS if name in kept}
     if reply is not None and times:
         reply = replace(reply, extra={**reply.extra, "headers": times})
+    if reply is not None and len(secret) >= SHORTEST_SECRET and any(secret in said for said in _said(reply)):
+        reply = _struck_reply(reply, secret)
     return Answer(
         outcome=decoded.outcome,
         timeline=Timeline(
@@ -56,7 +62,7 @@ def answer(
         reply=reply,
         failure=_censored(decoded.failure, secret),
         bytes_in=sum([len(data) for _, data in reads]),
-        trace_id=next((said[name] for name in TRACE_HEADERS if name in said), None),
+        trace_id=next((kept[name] for name in TRACE_HEADERS if name in kept), None),
     )
 
 
@@ -82,9 +88,8 @@ def _decoded(sending: Sending, reads: Reads, broken: Failure | None, limit_bytes
         except TooLargeError:
             return Decoded(Outcome.FAILED, None, too_large(limit_bytes))
         except CodingError as error:
-            if succeeded:
-                return Decoded(Outcome.FAILED, None, broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error))))
-            reads = []
+            reads = error.pieces
+            broken = broken or Failure(ErrorKind.BAD_PAYLOAD, plain(str(error)))
     if succeeded:
         return decode(reads, broken)
     failure = classify(status, sending.headers, b"".join([data for _, data in reads]))
@@ -96,3 +101,48 @@ def _censored(failure: Failure | None, secret: str) -> Failure | None:
         return failure
     code = without_secret(failure.code, secret) if failure.code else None
     return replace(failure, detail=without_secret(failure.detail, secret), code=code)
+
+
+def _said(reply: Reply) -> Iterator[str]:
+    """All text of a reply."""
+    for choice in reply.choices:
+        yield choice.text
+        yield choice.reasoning
+        yield choice.finish_reason or ""
+        if choice.tool_calls:
+            yield str(choice.tool_calls)
+    yield reply.response_id or ""
+    yield reply.response_model or ""
+    yield reply.system_fingerprint or ""
+    if reply.extra:
+        yield str(reply.extra)
+
+
+def _struck_reply(reply: Reply, secret: str) -> Reply:
+    """The reply without the secret."""
+
+    def struck(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(secret, "***")
+        if isinstance(value, Mapping):
+            return {struck(key): struck(part) for key, part in value.items()}
+        return [struck(part) for part in value] if isinstance(value, list | tuple) else value
+
+    choices = [
+        replace(
+            choice,
+            text=struck(choice.text),
+            reasoning=struck(choice.reasoning),
+            finish_reason=struck(choice.finish_reason),
+            tool_calls=tuple(struck(choice.tool_calls)),
+        )
+        for choice in reply.choices
+    ]
+    return replace(
+        reply,
+        choices=tuple(choices),
+        response_id=struck(reply.response_id),
+        response_model=struck(reply.response_model),
+        system_fingerprint=struck(reply.system_fingerprint),
+        extra=struck(reply.extra),
+    )

@@ -198,6 +198,16 @@ class Assembly:
         )
 
 
+def says_token(data: str) -> bool:
+    """Whether the data of a frame is a chunk with text, reasoning or a tool call in it: an event of some choice."""
+    chunk = read_chunk(data) if data.lstrip().startswith("{") else None
+    if chunk is None:
+        return False
+    assembly = Assembly()
+    assembly.take(chunk, 0, streamed=True)
+    return any(open_.event_ns for open_ in assembly.choices.values())
+
+
 def whole(text: str) -> str:
     """``text`` with surrogate pairs that two chunks shared joined, and lone surrogates replaced: valid Unicode."""
     try:

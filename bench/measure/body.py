@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from bench.config import Experiment, Sampling
-from bench.domain import JsonObject, Sample
+from bench.domain import JsonObject, Request, Sample
 
 #: sampling fields that are sent under their own name when they are set
 PASSED_AS_THEY_ARE = (
@@ -50,6 +52,12 @@ def request_body(
     body.update(_row_or_sampling(sampling, sample))
     body.update(sampling.extra)
     return provider.adapt({key: value for key, value in body.items() if key not in dropped} if dropped else body)
+
+
+def encoded_body(request: Request) -> bytes:
+    """The JSON text of a planned request's body."""
+    cell = request.cell
+    return msgspec.json.encode(request_body(cell.config, request.sample, request.repeat, cell.dropped))
 
 
 def answer_cap(sampling: Sampling, sample: Sample) -> int | None:

@@ -8,17 +8,24 @@ Policy, in the order of the plan:
 * One that could not fit even if everything in flight turned out free closes the ledger, and every later one is refused
   too, however small. Else a stopped run would be one of cheap requests; this way it is a prefix of the planned order.
 * An attempt whose cost cannot be told (no price) is refused under a cap on cost.
+* Caps are the run's, not the session's: a resumed run goes on from what its earlier sessions spent, and what was in
+  flight when one of them was killed counts as reserved (:class:`bench.record.SpendingLog`).
+* When the time is up nothing more starts; replies in flight are awaited, for cancelling them would leave out the long
+  ones and so bias what was measured.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from bench.config import Budget
+from bench.measure.holds import Hold
+from bench.record import Spent
 
 Cap = Literal["requests", "tokens", "cost", "seconds"]
 
@@ -32,7 +39,43 @@ class Reservation:
 
     tokens: int
     cost_units: int
+    number: int = 0
     is_open: bool = True
+
+
+class Diary(Protocol):
+    """Writes every step down before it counts, so that a killed session can be added up."""
+
+    def reserved(self, number: int, tokens: int, cost: float | None) -> None:
+        """An attempt may be sent from now on, and may use so much."""
+
+    def closed(self, number: int, tokens: int, cost: float, *, sent: bool) -> None:
+        """It used so much; nothing of it counts unless it was sent."""
+
+
+class Ledger(Protocol):
+    """What an attempt's share of the budget is asked of."""
+
+    @property
+    def exhausted_by(self) -> Cap | None:
+        """The cap that closed the ledger, for good."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the time is up; ``None`` without a cap on time."""
+
+    @property
+    def hold(self) -> Hold | None:
+        """What holds back who waits now."""
+
+    async def reserve_in_turn(self, tokens: int, cost: float | None) -> Reservation | None:
+        """Set aside the most that one attempt can use, or nothing once a cap is reached."""
+
+    def settle(self, reservation: Reservation, tokens: int | None, cost: float | None) -> None:
+        """Replace a reservation by what the attempt used."""
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Undo a reservation whose attempt was never sent."""
 
 
 class BudgetLedger:
@@ -41,26 +84,49 @@ class BudgetLedger:
     Args:
         budget: the caps; ``None`` parts do not cap.
         clock: monotonic nanoseconds; ``seconds`` count from now on.
+        earlier: what the run has spent before.
+        diary: is told every step.
     """
 
-    def __init__(self, budget: Budget, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        clock: Callable[[], int] = time.monotonic_ns,
+        earlier: Spent | None = None,
+        diary: Diary | None = None,
+    ) -> None:
+        earlier = earlier or Spent()
         self._budget = budget
         self._clock = clock
-        self._end_ns = None if budget.seconds is None else clock() + round(budget.seconds * 1e9)
+        self._diary = diary
+        #: when the time is up, on the clock; ``None`` without a cap on it
+        self.end_ns = None if budget.seconds is None else clock() + round((budget.seconds - earlier.seconds) * 1e9)
         self._cost_cap = None if budget.cost is None else round(budget.cost * _COST_UNITS)
         self._closed_by: Cap | None = None
-        self._requests = 0
-        self._spent_tokens = self._reserved_tokens = 0
-        self._spent_cost = self._reserved_cost = 0
+        self._requests = earlier.requests
+        self._spent_tokens, self._reserved_tokens = earlier.tokens, 0
+        self._spent_cost, self._reserved_cost = _cost_units(earlier.cost), 0
+        self._numbers = 0
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
+        self._waits_for: Cap | None = None
 
     @property
     def exhausted_by(self) -> Cap | None:
         """The cap that closed the ledger, for good; ``None`` while there is budget left."""
-        if self._closed_by is None and self._end_ns is not None and self._clock() >= self._end_ns:
+        if self._closed_by is None and self.end_ns is not None and self._clock() >= self.end_ns:
             self._closed_by = "seconds"
         return self._closed_by
+
+    @property
+    def left_s(self) -> float | None:
+        """See :class:`Ledger`."""
+        return None if self.end_ns is None else (self.end_ns - self._clock()) / 1e9
+
+    @property
+    def hold(self) -> Hold | None:
+        """The cap that the next reservation fits under only once those in flight have settled for less."""
+        return None if self._waits_for is None else Hold(f"budget.{self._waits_for}")
 
     def reserve(self, tokens: int, cost: float | None) -> Reservation | None:
         """Set aside what one attempt can use at most, or ``None`` when that would exceed a cap.
@@ -77,7 +143,10 @@ class BudgetLedger:
         if cap is not None:
             self._closed_by = self._exceeded(tokens, cost, 0, 0)
             return None
-        reservation = Reservation(tokens, _cost_units(cost))
+        self._numbers += 1
+        if self._diary is not None:
+            self._diary.reserved(self._numbers, tokens, cost)
+        reservation = Reservation(tokens, _cost_units(cost), self._numbers)
         self._requests += 1
         self._reserved_tokens += reservation.tokens
         self._reserved_cost += reservation.cost_units
@@ -90,12 +159,18 @@ class BudgetLedger:
     async def reserve_in_turn(self, tokens: int, cost: float | None) -> Reservation | None:
         """Like :meth:`reserve`, but first come, first served, and waiting while the reservation could fit later."""
         async with self._turn:
-            while True:
-                reservation = self.reserve(tokens, cost)
-                if reservation is not None or not self.could_fit_later(tokens, cost):
-                    return reservation
-                self._settled.clear()
-                await self._settled.wait()
+            try:
+                while True:
+                    reservation = self.reserve(tokens, cost)
+                    if reservation is not None or not self.could_fit_later(tokens, cost):
+                        return reservation
+                    self._waits_for = self._exceeded(tokens, cost, self._reserved_tokens, self._reserved_cost)
+                    self._settled.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self.left_s):
+                            await self._settled.wait()
+            finally:
+                self._waits_for = None
 
     def settle(self, reservation: Reservation, tokens: int | None, cost: float | None) -> None:
         """Replace a reservation by what the attempt used; ``None`` (not reported) keeps the reserved amount.
@@ -103,13 +178,19 @@ class BudgetLedger:
         Only the first call for a reservation counts.
         """
         if self._close(reservation):
-            self._spent_tokens += reservation.tokens if tokens is None else tokens
-            self._spent_cost += reservation.cost_units if cost is None else _cost_units(cost)
+            tokens = reservation.tokens if tokens is None else tokens
+            cost_units = reservation.cost_units if cost is None else _cost_units(cost)
+            self._spent_tokens += tokens
+            self._spent_cost += cost_units
+            if self._diary is not None:
+                self._diary.closed(reservation.number, tokens, cost_units / _COST_UNITS, sent=True)
 
     def give_back(self, reservation: Reservation) -> None:
         """Undo a reservation whose attempt was never sent: it counts as no request, no tokens, no cost."""
         if self._close(reservation):
             self._requests -= 1
+            if self._diary is not None:
+                self._diary.closed(reservation.number, 0, 0.0, sent=False)
 
     def _close(self, reservation: Reservation) -> bool:
         if not reservation.is_open:

@@ -23,7 +23,13 @@ def end_of_head(data: bytes) -> int | None:
 
 
 class CodingError(Exception):
-    """The body is not what its headers say."""
+    """The body is not what its headers say.
+
+    Attributes:
+        pieces: what could be decompressed before the damage.
+    """
+
+    pieces: Reads = []  # noqa: RUF012  # never changed, only replaced in an instance
 
 
 class TooLargeError(Exception):
@@ -39,6 +45,7 @@ class Dechunker:
         self._left = 0
         self._after_chunk = False
         self._in_trailer = False
+        self._trailer_left = MAX_LINE_BYTES
         self._held = b""
 
     def feed(self, ns: int, data: bytes) -> bool:
@@ -92,7 +99,11 @@ class Dechunker:
             end = data.find(b"\r\n", at)
             if end < 0:
                 self._hold(data[at:])
-            return end + 2 if end >= 0 else None
+                return None
+            self._trailer_left -= end + 2 - at
+            if self._trailer_left < 0:
+                raise CodingError("the trailer of the chunked body does not end")
+            return end + 2
         match = _SIZE_LINE.match(data, at)
         if match is None:
             if b"\n" in data[at : at + MAX_LINE_BYTES]:
@@ -118,7 +129,8 @@ def dechunk_whole(reads: Sequence[tuple[int, bytes]]) -> tuple[Reads, bool] | No
     raw = b"".join([data for _, data in reads])
     lines = raw.split(b"\r\n")
     sizes, chunks = lines[0:-1:2], lines[1::2]
-    if lines[-1] or len(sizes) != len(chunks) or b"".join(sizes).translate(None, _HEX_DIGITS):
+    # an even count: the size of the last chunk has come, and the line that ends it has not
+    if lines[-1] or len(lines) % 2 == 0 or b"".join(sizes).translate(None, _HEX_DIGITS):
         return None
     lengths = list(map(len, chunks))
     try:
@@ -164,7 +176,7 @@ def decompress(reads: Sequence[tuple[int, bytes]], encoding: str, limit_bytes: i
         limit_bytes: how large the result may become.
 
     Raises:
-        CodingError: the coding is unknown or the data damaged.
+        CodingError: the coding is unknown or the data damaged; it holds what came before the damage.
         TooLargeError: the result passes the limit.
     """
     name = encoding.strip().lower()
@@ -181,7 +193,9 @@ def decompress(reads: Sequence[tuple[int, bytes]], encoding: str, limit_bytes: i
         try:
             piece = inflate.decompress(data, left + 1)
         except zlib.error as error:
-            raise CodingError(f"the {name} body is damaged: {error}") from error
+            damaged = CodingError(f"the {name} body is damaged: {error}")
+            damaged.pieces = pieces
+            raise damaged from error
         left -= len(piece)
         if left < 0:
             raise TooLargeError

@@ -1,9 +1,10 @@
 """Several worker processes under one record: each has its shard, this process keeps the journal and the display.
 
 Workers are forked before any event loop runs, so they share the plan without copying it. Parent and worker talk over a
-socket pair: down go ``stage`` (which, when its clock starts, and the probe where a search made it), ``written`` (one
-exchange is in the journal), ``stop`` and ``hurry``; up come ``ready``, ``exchange`` (packed for the journal), ``note``,
-``held`` and ``done`` (with the worker's vitals). A worker whose parent is gone ends at once: its socket closes.
+socket pair: down go ``stage`` (which, when its clock starts, the probe where a search made it, and when the budget's
+time is up), ``written`` (one exchange is in the journal), ``stop`` and ``hurry``; up come ``ready``, ``exchange``
+(packed for the journal), ``note``, ``held`` and ``done`` (with the worker's vitals); ``lease`` goes both ways, for what
+all share (:mod:`bench.measure.leases`). A worker whose parent is gone ends at once: its socket closes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import msgspec
 
 from bench.domain import Exchange
 from bench.measure.course import Course, following
+from bench.measure.leases import Desk, LeasedLedger, Lessee, Lessor, is_capped
 from bench.measure.link import Link
 from bench.measure.plan import Plan
 from bench.measure.probes import Probe
@@ -37,7 +39,7 @@ from bench.measure.worker import Worker
 from bench.progress import Figures, Progress, figures
 from bench.record import Record, pack, settled
 
-READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY, WRITTEN = range(9)
+READY, EXCHANGE, NOTE, HELD, DONE, STAGE, STOP, HURRY, WRITTEN, LEASE = range(10)
 
 #: a stage's clock starts so long after it was called, so that every worker has heard of it by then
 START_MARGIN_NS = 20_000_000
@@ -124,7 +126,7 @@ def _work_and_exit(plan: Plan, servers: Servers, shard: Shard, end: socket.socke
 
 async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket) -> None:
     link = await Link.over(end)
-    stop, unwritten = Stop(), Unwritten()
+    stop, unwritten, lessee = Stop(), Unwritten(), Lessee(lambda message: link.send(LEASE, message))
 
     def sink(exchange: Exchange) -> None:
         unwritten.add()
@@ -135,11 +137,11 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
         await warm(senders, plan, shard)
         link.send(READY)
         commands: asyncio.Queue[Any] = asyncio.Queue()
-        listening = asyncio.ensure_future(_listen(link, stop, unwritten, commands))
+        listening = asyncio.ensure_future(_listen(link, stop, unwritten, lessee, commands))
         stack.callback(listening.cancel)
         worker: Worker | None = None
         while (command := await commands.get()) is not None:
-            index, start_ns, done, probe = command
+            index, start_ns, done, probe, end_ns = command
             worker = worker or Worker(
                 plan,
                 shard,
@@ -151,6 +153,8 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
                 throttled=lambda by: link.send(HELD, (by or "").encode()),
                 clock=time.monotonic_ns,
                 room=unwritten.room,
+                ledger=LeasedLedger(lessee, end_ns, time.monotonic_ns) if is_capped(plan.experiment.budget) else None,
+                lessee=lessee,
             )
             stage = plan.stage(index, Probe(*probe) if probe else None)
             vitals = await worker.run_stage(stage, start_ns)
@@ -158,7 +162,7 @@ async def _serve(plan: Plan, servers: Servers, shard: Shard, end: socket.socket)
     await link.close()
 
 
-async def _listen(link: Link, stop: Stop, unwritten: Unwritten, commands: asyncio.Queue[Any]) -> None:
+async def _listen(link: Link, stop: Stop, unwritten: Unwritten, lessee: Lessee, commands: asyncio.Queue[Any]) -> None:
     async for kind, payload in link.messages():
         if kind == STAGE:
             commands.put_nowait(_decode(payload))
@@ -168,6 +172,8 @@ async def _listen(link: Link, stop: Stop, unwritten: Unwritten, commands: asynci
             stop.hurry.set()
         elif kind == WRITTEN:
             unwritten.remove()
+        elif kind == LEASE:
+            lessee.hear(payload)
     if not stop.event.is_set():  # the parent is gone or has nothing more: nobody would record what we do
         stop.set("the run is over")
         stop.hurry.set()
@@ -175,15 +181,16 @@ async def _listen(link: Link, stop: Stop, unwritten: Unwritten, commands: asynci
 
 
 async def conduct(
-    hands: Sequence[Hand], course: Course, record: Record, progress: Progress, stop: Stop
+    hands: Sequence[Hand], course: Course, record: Record, progress: Progress, stop: Stop, lessor: Lessor
 ) -> list[Vitals]:
-    """Run every stage on all workers at once; exchanges go to the record as they come.
+    """Run every stage on all workers at once; exchanges go to the record as they come, leases to who asks first.
 
     Raises:
         WorkerDiedError: a worker ended early; what finished is in the record, and the run can be resumed.
     """
-    crew = [_Member(await Link.over(hand.end), hand.shard, record, course, progress, stop) for hand in hands]
+    crew = [_Member(await Link.over(hand.end), hand.shard, record, course, progress, stop, lessor) for hand in hands]
     passing_on = asyncio.ensure_future(_pass_on(crew, stop))
+    showing = asyncio.ensure_future(_show_throttle(crew, lessor, progress))
     done = sorted(record.done())
     vitals: list[Vitals] = []
     try:
@@ -192,31 +199,39 @@ async def conduct(
             probe = None if stage.probe is None else astuple(stage.probe)
             start_ns = time.monotonic_ns() + START_MARGIN_NS
             for member in crew:
-                member.link.send(STAGE, _encode((stage.index, start_ns, done, probe)))
+                member.link.send(STAGE, _encode((stage.index, start_ns, done, probe, lessor.ledger.end_ns)))
             answers = await asyncio.gather(*(member.expect(DONE) for member in crew))
             vitals += [Vitals.of(_decode(answer)) for answer in answers]
     finally:
         passing_on.cancel()
+        showing.cancel()
         await asyncio.gather(*(member.close() for member in crew))
     return vitals
 
 
-def dismiss(hands: Sequence[Hand]) -> None:
-    """Wait for all workers to end; they do once their sockets are closed."""
+def dismiss(hands: Sequence[Hand]) -> list[str]:
+    """Wait for all workers to end; they do once their sockets are closed. Says which did not end well, and how."""
+    said = []
     for hand in hands:
         hand.end.close()
     for hand in hands:
+        code = 0
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(hand.pid, 0)
+            code = os.waitstatus_to_exitcode(os.waitpid(hand.pid, 0)[1])
+        if code:
+            how = "its error is above" if code > 0 else f"killed by signal {-code}, perhaps for want of memory"
+            said.append(f"worker {hand.shard.index} of {hand.shard.count} ended early ({how})")
+    return said
 
 
 class _Member:
     """The parent's end of one worker: exchanges to the record, the rest to whoever waits for it."""
 
     def __init__(
-        self, link: Link, shard: Shard, record: Record, course: Course, progress: Progress, stop: Stop
+        self, link: Link, shard: Shard, record: Record, course: Course, progress: Progress, stop: Stop, lessor: Lessor
     ) -> None:
-        self.link, self._shard = link, shard
+        self.link, self._shard, self.held_by = link, shard, ""
+        self._desk = Desk(lessor, lambda message: link.send(LEASE, message))
         self._record, self._course, self._progress, self._stop = record, course, progress, stop
         self._answers: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue()
         self._reading = asyncio.ensure_future(self._read())
@@ -227,12 +242,13 @@ class _Member:
         if answer is None:
             await self._reading  # raises what went wrong here, if it was not the worker
         if answer is None or answer[0] != kind:
-            raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early; its error is above")
+            raise WorkerDiedError(f"worker {self._shard.index} of {self._shard.count} ended early")
         return answer[1]
 
     async def close(self) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
+        await self._desk.close()
         await self.link.close()
 
     async def _read(self) -> None:
@@ -240,10 +256,12 @@ class _Member:
             async for kind, payload in self.link.messages():
                 if kind == EXCHANGE:
                     self._take(payload)
+                elif kind == LEASE:
+                    self._desk.hear(payload)
                 elif kind == NOTE:
                     self._progress.note(payload.decode())
                 elif kind == HELD:
-                    self._progress.throttled(payload.decode() or None)
+                    self.held_by = payload.decode()
                 else:
                     self._answers.put_nowait((kind, payload))
         finally:
@@ -270,3 +288,10 @@ async def _pass_on(crew: Sequence[_Member], stop: Stop) -> None:
         await stop.hurry.wait()
     for member in crew:
         member.link.send(HURRY)
+
+
+async def _show_throttle(crew: Sequence[_Member], lessor: Lessor, progress: Progress) -> None:
+    while True:
+        shared = (str(hold) for hold in lessor.holds())
+        progress.throttled(next(shared, None) or next((member.held_by for member in crew if member.held_by), None))
+        await asyncio.sleep(0.5)

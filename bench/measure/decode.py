@@ -25,7 +25,10 @@ Reads = Sequence[tuple[int, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a body amounts to. ``reply`` is partial, or ``None``, where ``failure`` is set."""
+    """What a body amounts to. ``reply`` is partial, or ``None``, where ``failure`` is set.
+
+    ``outcome`` is ``truncated`` where a failure struck after a part of the answer had come, whatever its kind.
+    """
 
     outcome: Outcome
     reply: Reply | None = None
@@ -63,15 +66,17 @@ def decode_document(body: bytes, broken: Failure | None = None) -> Decoded:
     assembly.take(chunk, 0, streamed=False)
     if not assembly.choices:
         return Decoded(Outcome.FAILED, None, bad_payload(f"a reply without choices: {text[:200]}"))
-    failure = assembly.failure
-    return Decoded(Outcome.OK if failure is None else Outcome.FAILED, assembly.reply(done=False), failure)
+    reply, failure = assembly.reply(done=False), assembly.failure
+    return Decoded(Outcome.OK, reply) if failure is None else _broken_off(reply, failure)
 
 
 def decode_stream(reads: Reads, broken: Failure | None = None) -> Decoded:
     """A stream of server-sent events.
 
-    ``ok`` when every choice that was seen has finished or ``[DONE]`` was seen; an error said by the server, a payload
-    that cannot be read and a stream without any choice fail; an end without either mark is truncated.
+    ``ok`` when every choice that was seen has finished or ``[DONE]`` was seen. An error said by the server, a payload
+    that cannot be read and a connection that broke leave a ``truncated`` reply where a part of an answer (text,
+    reasoning or a tool call) had come, else a failed one; each keeps its own kind of error. An end with neither mark is
+    truncated even before the first word: the stream had begun to answer.
     """
     if (reply := plain_reply(reads)) is not None:
         return Decoded(Outcome.OK, reply)
@@ -93,17 +98,24 @@ def decode_stream(reads: Reads, broken: Failure | None = None) -> Decoded:
             assembly.take_odd_frame(Frame(ns, event, data))
     reply = assembly.reply(done)
     if assembly.failure is not None:
-        return Decoded(Outcome.FAILED, reply if reply.choices else None, assembly.failure)
+        return _broken_off(reply, assembly.failure)
     if reply.choices and (done or all(c.finish_reason for c in reply.choices)):
         return Decoded(Outcome.OK, reply)
     if broken is not None:
-        truncated = broken.kind is ErrorKind.STREAM_TRUNCATED and reply.choices
-        return Decoded(Outcome.TRUNCATED if truncated else Outcome.FAILED, reply if reply.choices else None, broken)
+        return _broken_off(reply, broken)
     if not reply.choices:
         return Decoded(Outcome.FAILED, None, bad_payload("a stream without any choice"))
     cut = " in the middle of an event" if parsed.unterminated else ""
     detail = f"the stream ended{cut} with neither finish_reason nor [DONE]"
     return Decoded(Outcome.TRUNCATED, reply, Failure(ErrorKind.STREAM_TRUNCATED, detail))
+
+
+def _broken_off(reply: Reply, failure: Failure) -> Decoded:
+    """A reply that a failure cut short: truncated where a part of an answer had come."""
+    began = failure.kind is ErrorKind.STREAM_TRUNCATED and bool(reply.choices)
+    if began or any(choice.text or choice.reasoning or choice.tool_calls for choice in reply.choices):
+        return Decoded(Outcome.TRUNCATED, reply, failure)
+    return Decoded(Outcome.FAILED, reply if reply.choices else None, failure)
 
 
 def _first_bytes(reads: Reads) -> bytes:

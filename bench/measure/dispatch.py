@@ -14,20 +14,19 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
-import msgspec
-
 from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
-from bench.measure.body import request_body
-from bench.measure.budget import BudgetLedger, Reservation
+from bench.measure.admission import Place, admit
+from bench.measure.body import encoded_body
+from bench.measure.budget import Ledger
+from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
-from bench.measure.limits import AccountLimits, Permit
+from bench.measure.limits import Limiter
+from bench.measure.offline import Presence
 from bench.measure.retry import backoff_s, is_retryable
-from bench.measure.spending import cost_of, spent_tokens, without_partial_usage
+from bench.measure.spending import cost_of, without_partial_usage
 
-#: a reply with such a status has generated nothing
-HTTP_ERROR = 400
 #: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
 CLOSED_RETRIES = 3
 
@@ -43,12 +42,13 @@ class Sender(Protocol):
 
 @dataclass
 class Lane:
-    """One account's model: its requests in order, who sends them and what holds them back."""
+    """One account's model: its requests in order, who sends them, what holds them back and whether it is served."""
 
     key: str
     requests: Iterator[Request]
     senders: Mapping[str, Sender]
-    limits: AccountLimits
+    limits: Limiter
+    presence: Presence = field(default_factory=Presence)
 
 
 @dataclass
@@ -61,11 +61,13 @@ class Run:
         stop: set once nothing more is to be sent.
         start_ns: when the stage's clock started; due times count from it.
         room: waits while too many finished exchanges are not yet in the record.
+        note: shows a person a line.
+        cache: answers kept from earlier, where wanted; one takes no permit and no budget.
         bug: what an exchange raised that no failure of the world explains; it stops the run, which then raises it.
     """
 
     slots: asyncio.Semaphore | None
-    ledger: BudgetLedger
+    ledger: Ledger
     sink: Callable[[Exchange], None]
     lag: LagMeter
     stop: asyncio.Event
@@ -74,6 +76,8 @@ class Run:
     clock: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     room: Callable[[], Awaitable[None]] | None = None
+    note: Callable[[str], None] | None = None
+    cache: Cache | None = None
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     bug: BaseException | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,23 +105,52 @@ class Run:
 async def run_lane(lane: Lane, run: Run) -> None:
     """Start every request of the lane in order; returns when all of them were started (not finished).
 
-    Requests that a budget no longer covers, or that could not be sent within ``load.drop_after_s``, become
-    ``not_sent`` rows.
+    Requests that a budget no longer covers, whose model went offline, or that could not be sent within
+    ``load.drop_after_s``, become ``not_sent`` rows. Where a duration decides how many requests there are, none are
+    planned beyond the end of the budget or of the model.
     """
     for request in lane.requests:
         if run.stop.is_set():
             return
-        if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
-            return
-        admitted = await _admitted_in_time(lane, run, request)
-        if isinstance(admitted, Failure):
-            run.sink(not_sent(request, run, admitted))
+        if run.cache is not None and (kept := run.cache.answered(request, run.start_ns + request.due_ns)) is not None:
+            await _skip(run, kept)
             continue
+        if lane.presence.offline is None:
+            if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
+                return
+            admitted = await _admitted_in_time(lane, run, request)
+        else:
+            admitted = lane.presence.offline
+        if isinstance(admitted, Failure):
+            if _is_endless(request) and admitted.kind is not ErrorKind.TIMEOUT_TOTAL:
+                return
+            await _skip(run, not_sent(request, run, admitted))
+            continue
+        await _start(lane, run, request, admitted)
+
+
+async def _skip(run: Run, exchange: Exchange) -> None:
+    if run.room is not None:
+        await run.room()
+    run.sink(exchange)
+    # thousands may follow each other: signals, replies and the display have their turn in between
+    await asyncio.sleep(0)
+
+
+async def _start(lane: Lane, run: Run, request: Request, place: Place) -> None:
+    """Send a request that was admitted. A cancelled wait leaves nothing behind."""
+    try:
         if run.room is not None:
             await run.room()
-        run.watch(asyncio.ensure_future(_exchange(lane, run, request, *admitted)))
-        # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
-        await asyncio.sleep(0)
+    except BaseException:
+        place.give_back()
+        raise
+    exchange = asyncio.ensure_future(_exchange(lane, run, request, place))
+    # one that is cancelled before its first step never runs, and what it holds would be lost
+    exchange.add_done_callback(lambda _: place.give_back())
+    run.watch(exchange)
+    # uvloop hands writes to the socket at the end of an iteration: one start per iteration keeps `sent` true
+    await asyncio.sleep(0)
 
 
 async def _wait_until(run: Run, due_ns: int) -> bool:
@@ -137,7 +170,13 @@ def _is_over(run: Run, request: Request) -> bool:
     return bool(run.clock() - run.start_ns >= load.duration_s * 1e9)
 
 
-async def _admitted_in_time(lane: Lane, run: Run, request: Request) -> tuple[Reservation, Permit] | Failure:
+def _is_endless(request: Request) -> bool:
+    """Whether requests go on until the time is up, however many there are."""
+    load = request.cell.config.load
+    return not load.is_open and load.requests is None and load.duration_s is not None
+
+
+async def _admitted_in_time(lane: Lane, run: Run, request: Request) -> Place | Failure:
     """:func:`_admitted`, unless the request would be later than ``load.drop_after_s`` allows: then it is given up."""
     limit_s = request.cell.config.load.drop_after_s
     if limit_s is None:
@@ -150,43 +189,32 @@ async def _admitted_in_time(lane: Lane, run: Run, request: Request) -> tuple[Res
     return Failure(ErrorKind.TIMEOUT_TOTAL, f"not sent within {limit_s:g} s of its due time (load.drop_after_s)")
 
 
-async def _admitted(lane: Lane, run: Run, request: Request) -> tuple[Reservation, Permit] | Failure:
-    """A share of the budget, the lane's permit and a shared slot, waited for; or that the budget is used up."""
+async def _admitted(lane: Lane, run: Run, request: Request) -> Place | Failure:
+    """All that one attempt needs, waited for; or that the budget is used up, or the model went offline meanwhile."""
     tokens, cost = most_of(request.cell.config, request.sample)
-    reservation = await run.ledger.reserve_in_turn(tokens, cost)
-    if reservation is None:
+    place = await admit(tokens, cost, ledger=run.ledger, limits=lane.limits, slots=run.slots)
+    if place is None:
         return Failure(ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up")
-    permit: Permit | None = None
-    try:
-        # the lane's permit comes before the shared slot, so a throttled model never sits on slots others could use
-        permit = await lane.limits.permit(tokens)
-        if run.slots is not None:
-            await run.slots.acquire()
-    except asyncio.CancelledError:
-        if permit is not None:
-            permit.settle(0)
-            permit.release()
-        run.ledger.give_back(reservation)
-        raise
-    return reservation, permit
+    if lane.presence.offline is not None:
+        place.give_back()
+        return lane.presence.offline
+    return place
 
 
-async def _exchange(lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit) -> None:
+async def _exchange(lane: Lane, run: Run, request: Request, place: Place) -> None:
     """One planned request to its terminal outcome; emits exactly one exchange, ``cancelled`` when it is interrupted."""
     attempts: list[Attempt] = []
     exchange: Exchange | None = None
     try:
-        exchange = await _attempts(lane, run, request, reservation, permit, attempts)
+        exchange = await _attempts(lane, run, request, place, attempts)
     finally:
         run.sink(exchange or _cancelled(request, run, attempts))
 
 
-async def _attempts(
-    lane: Lane, run: Run, request: Request, reservation: Reservation, permit: Permit, attempts: list[Attempt]
-) -> Exchange:
+async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attempts: list[Attempt]) -> Exchange:
     """Attempts until one is final. Holds a permit and a slot while sending, neither while it backs off."""
     config: Experiment = request.cell.config
-    body = msgspec.json.encode(request_body(config, request.sample, request.repeat, request.cell.dropped))
+    body = encoded_body(request)
     sender = lane.senders[request.cell.cell_id]
     due_ns = run.start_ns + request.due_ns
     first_permit_ns = run.clock()
@@ -195,10 +223,14 @@ async def _attempts(
         answer: Answer | None = None
         permit_ns = run.clock()
         try:
-            answer = await sender.send(body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns)
+            answer = await sender.send(
+                body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns, on_sent=place.permit.on_sent
+            )
             answer = without_partial_usage(answer, config)
         finally:
-            _give_back(run, request, reservation, permit, answer)
+            place.settle(request.cell, answer)
+        if lane.presence.saw(answer) and run.note is not None and lane.presence.offline is not None:
+            run.note(f"{config.model.name}: {lane.presence.offline.detail}; its remaining requests are not sent")
         number, mark, failure = len(attempts) + 1, answer.timeline, answer.failure
         attempts.append(Attempt(number, mark.sent_ns, mark.end_ns, answer.status, failure, int(waited_s * 1e9)))
         if (
@@ -208,37 +240,13 @@ async def _attempts(
         ):
             return _finished(request, run, answer, attempts, first_permit_ns)
         waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
-        await lane.limits.back_off(waited_s)
+        await lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None)
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
-        tokens, cost = most_of(request.cell.config, request.sample)
-        again = await run.ledger.reserve_in_turn(tokens, cost)
-        if again is None:
+        again = await _admitted(lane, run, request)
+        if isinstance(again, Failure):
             return _finished(request, run, answer, attempts, first_permit_ns)
-        reservation, permit = again, await lane.limits.permit(tokens)
-        if run.slots is not None:
-            await run.slots.acquire()
-
-
-def _give_back(run: Run, request: Request, reservation: Reservation, permit: Permit, answer: Answer | None) -> None:
-    """After one attempt, however it ended: settle tokens and money, let the next one in.
-
-    An attempt that was sent and whose usage is unknown keeps its reservation: it may have cost that much.
-    """
-    if answer is not None and answer.timeline.sent_ns is None:
-        permit.settle(0)
-        run.ledger.give_back(reservation)
-    elif answer is not None:
-        refused = answer.status is not None and answer.status >= HTTP_ERROR
-        tokens = 0 if refused else spent_tokens(answer.reply)
-        permit.settle(tokens)
-        run.ledger.settle(reservation, tokens, 0.0 if refused else cost_of(request.cell, answer.reply)[0])
-        permit.on_result(answer.status, answer.failure)
-    else:
-        run.ledger.settle(reservation, None, None)
-    permit.release()
-    if run.slots is not None:
-        run.slots.release()
+        place = again
 
 
 def allowed_retries(config: Experiment) -> int:

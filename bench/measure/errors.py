@@ -15,6 +15,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from bench.depth import too_deep
 from bench.domain import ErrorKind, Failure
 
 DETAIL_CHARS = 500
@@ -108,16 +109,18 @@ def retry_after_s(headers: Mapping[str, str], wall_clock_s: Callable[[], float] 
         except ValueError:
             try:
                 when = parsedate_to_datetime(value)
-            except ValueError:
+                seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall_clock_s()
+            except (ValueError, OverflowError):  # no date, or one that no calendar has
                 continue
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall_clock_s()
         if math.isfinite(seconds):
             return max(0.0, seconds)
     return None
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The JSON value of ``text``, ``None`` where it is not JSON (or is too deep to be read)."""
+    """The JSON value of ``text``, ``None`` where it is not JSON (or is nested too deep)."""
+    if too_deep(text):
+        return None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bench.depth import too_deep
 from bench.domain import Usage
 
 #: a choice index beyond this is no index but damage
@@ -80,10 +81,12 @@ _decoder = msgspec.json.Decoder(Chunk)
 
 
 def read_chunk(data: str) -> Chunk | None:
-    """The payload ``data`` as a chunk, ``None`` where it is not a JSON object."""
+    """The payload ``data`` as a chunk, ``None`` where it is not a JSON object (or is nested beyond all reason)."""
+    if too_deep(data):
+        return None
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         # wrong types, lone surrogates, NaN: whatever the tolerant reader can still make sense of
         pass
     payload = read_json(data)
@@ -92,14 +95,18 @@ def read_chunk(data: str) -> Chunk | None:
 
 def read_exactly(payload: bytes) -> Chunk | None:
     """The payload as a chunk, ``None`` where it is not exactly of the shape of :class:`Chunk`."""
+    if too_deep(payload):
+        return None
     try:
         return _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
 
 
 def read_json(data: str | bytes) -> Any:
-    """The JSON value in ``data``; ``None`` where there is none."""
+    """The JSON value in ``data``; ``None`` where there is none, or one nested beyond all reason."""
+    if too_deep(data):
+        return None
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
@@ -123,7 +130,7 @@ def server_truth(raw: msgspec.Raw) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
 
 

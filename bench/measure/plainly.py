@@ -32,6 +32,9 @@ _TRIAL = "~trial~"
 #: moulds to try at most: a stream that needs more of them has no use for them
 _MOST_MOULDS = 8
 
+#: events that a mould is tried on at once, at first and after one that it did not fit
+_FEWEST_EVENTS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Mould:
@@ -186,20 +189,23 @@ def plain_reply(reads: Sequence[tuple[int, bytes]]) -> Reply | None:
     plain, clock = _Plain(), _Clock(reads)
     events = raw[len(_START) - 1 : -len(_END)].split(_BETWEEN)
     mould: Mould | None = None
-    left, place = _MOST_MOULDS, 0
+    left, place, window = _MOST_MOULDS, 0, _FEWEST_EVENTS
     while place < len(events):
         chunk = plain.take_event(events[place], clock)
         if chunk is None:
             return None
         place += 1
-        words = mould.words(events[place:]) if mould else []
+        words = mould.words(events[place : place + window]) if mould else []
         if not words and left and (made := mould_of(events[place - 1], chunk)) is not None:
             mould, left = made, left - 1
-            words = mould.words(events[place:])
-        if mould is not None and words:
+            words = mould.words(events[place : place + window])
+        while mould is not None and words:
             if not plain.take_words(words, mould.kind, clock, len(mould.head) + len(mould.tail)):
                 return None
             place += len(words)
+            # as many as the mould has just fitted again, so that looking ahead in vain costs no more than it has saved
+            window, fitted = max(_FEWEST_EVENTS, 2 * len(words)), len(words) == window
+            words = mould.words(events[place : place + window]) if fitted else []
     return plain.reply() if plain.seen else None
 
 

@@ -29,13 +29,29 @@ _PASSING = frozenset(
 
 #: "not implemented" and "HTTP version not supported" stay true on the next attempt
 _LASTING_STATUSES = frozenset({501, 505})
+_LASTING_CODES = frozenset(map(str, _LASTING_STATUSES))
+
+#: what an error object inside a reply of status 200 names when the trouble will pass: SiliconFlow's codes that come
+#: with 429, 500 and 503, and the words of other servers (compared in small letters, letters and digits alone)
+_PASSING_CODES = frozenset(
+    {
+        *("50505", "50507", "50508", "50602", "50603"),
+        *("ratelimitexceeded", "ratelimiterror", "ratelimitreached", "toomanyrequests"),
+        *("servererror", "internalerror", "internalservererror", "apierror", "timeout", "timeouterror"),
+        *("overloaded", "overloadederror", "engineoverloaded", "serverbusy"),
+        *("serviceunavailable", "serviceunavailableerror", "gatewaytimeout"),
+    }
+)
 
 
 def is_retryable(failure: Failure, outcome: Outcome, attempt: int, status: int | None = None) -> bool:
     """Whether another attempt may succeed; the caller still counts attempts against ``limits.retries``.
 
-    A reply that broke off in the middle is a result (``truncated``), not a request to send again. SiliconFlow at
-    times answers a valid body with 400 / 20015 "The parameter is invalid"; that is tried again, once.
+    By the kind of error, whether a part of the answer had come or not: refusals for load, server errors, broken
+    connections and deadlines pass. An error object inside a stream counts by the status or code that it names. Other
+    4xx, damaged payloads and a stream that simply ends too early (``stream_truncated``) are results: a server that
+    leaves out the end does so again, and how often it does is what the run is to tell. SiliconFlow at times answers a
+    valid body with 400 / 20015 "The parameter is invalid"; that is tried again, once.
 
     Args:
         failure: how the attempt failed.
@@ -43,11 +59,14 @@ def is_retryable(failure: Failure, outcome: Outcome, attempt: int, status: int |
         attempt: number of the attempt that failed, from 1.
         status: its HTTP status, where one came.
     """
-    if outcome is not Outcome.FAILED:
+    if outcome not in (Outcome.FAILED, Outcome.TRUNCATED):
         return False
     if failure.kind is ErrorKind.HTTP_400:
         return attempt == 1 and _is_spurious_refusal(failure)
-    return failure.kind in _PASSING and status not in _LASTING_STATUSES
+    if failure.kind is ErrorKind.STREAM_ERROR:
+        return _bare(failure.code) in _PASSING_CODES
+    lasting = status in _LASTING_STATUSES or failure.code in _LASTING_CODES
+    return failure.kind in _PASSING and not lasting
 
 
 def backoff_s(attempt: int, failure: Failure, first_s: float, random: Random) -> float:
@@ -76,3 +95,7 @@ def _floor_s(retry_after_s: float | None) -> float:
 
 def _is_spurious_refusal(failure: Failure) -> bool:
     return failure.code == "20015" and "the parameter is invalid" in failure.detail.lower()
+
+
+def _bare(code: str | None) -> str:
+    return "".join([c for c in (code or "").lower() if c.isalnum()])

@@ -8,12 +8,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.domain import ErrorKind, Exchange, Failure, Outcome, Timeline
+from bench.measure.budget import BudgetLedger
+from bench.measure.cache import open_cache
 from bench.measure.course import Course, Listed, following
-from bench.measure.crew import conduct, dismiss, fork_crew
+from bench.measure.crew import WorkerDiedError, conduct, dismiss, fork_crew
+from bench.measure.leases import Lessor, is_capped
 from bench.measure.plan import Plan
 from bench.measure.senders import check_reachable, open_transports, warm
 from bench.measure.servers import Servers
@@ -22,7 +25,7 @@ from bench.measure.stop import Stop
 from bench.measure.vitals import Vitals
 from bench.measure.worker import Worker
 from bench.progress import Progress, figures
-from bench.record import Record
+from bench.record import Record, SpendingLog
 
 #: streams, or requests per second, that one process times truly; ``engine.processes=auto`` adds one beyond each
 STREAMS_PER_PROCESS = 250
@@ -31,11 +34,15 @@ RATE_PER_PROCESS = 250
 
 @dataclass(frozen=True)
 class Measured:
-    """A run that has sent all it will: its open record, why it stopped, and how the client did."""
+    """A run that has sent all it will: its open record, why it stopped, how the client did, and what held it back.
+
+    ``held_s``: account and model -> what held its requests back -> seconds.
+    """
 
     record: Record
     stop: Stop
     vitals: list[Vitals]
+    held_s: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def measure(
@@ -51,9 +58,10 @@ def measure(
     ``course`` decides the stages; those of the plan, in order, by default.
 
     Raises:
-        ConfigError: a key is missing or a server cannot be reached; nothing was sent.
+        ConfigError: a key is missing, a server cannot be reached, the cache cannot be written; nothing was sent.
         WorkerDiedError: a worker process ended early; the run can be resumed.
     """
+    open_cache(plan.experiment, progress.note)  # refused before anything is sent or forked
     loop, course = event_loop(plan), course or Listed(plan)
     count = process_count(plan)
     if count == 1:
@@ -62,6 +70,8 @@ def measure(
     hands = fork_crew(plan, servers, count, loop)
     try:
         return loop(_together(plan, hands, progress, open_record, course))  # type: ignore[no-any-return]
+    except WorkerDiedError as error:
+        raise WorkerDiedError("; ".join(dismiss(hands)) or str(error)) from None
     finally:
         dismiss(hands)
 
@@ -80,19 +90,16 @@ def event_loop(plan: Plan) -> Callable[..., Any]:
 def process_count(plan: Plan) -> int:
     """How many worker processes: what ``engine.processes`` says, or by the load and the processors there are.
 
-    ``auto`` keeps one process where a budget or a rate limit holds, for those are exact in one place only.
+    Limits and budget are as exact with several processes as with one.
     """
     config = plan.experiment
     most = [cell.config.load.in_flight_bound for cell in plan.cells]
     streams = max((bound for bound in most if bound is not None), default=0)
     wanted = config.engine.processes
     if wanted == "auto":
-        limits = [cell.config.limits for cell in plan.cells]
-        limited = any(one.concurrency or one.rpm or one.tpm for one in limits)
-        capped = any(cap is not None for cap in vars(config.budget).values())
         rate = max(cell.config.load.peak_rate or 0.0 for cell in plan.cells)
         by_load = max(math.ceil(streams / STREAMS_PER_PROCESS), math.ceil(rate / RATE_PER_PROCESS), 1)
-        wanted = 1 if limited or capped else min(by_load, available_processors())
+        wanted = min(by_load, available_processors())
     if not hasattr(os, "fork"):
         return 1
     smallest: int = min((bound for bound in most if bound is not None), default=wanted)
@@ -120,7 +127,7 @@ async def _alone(
             await check_reachable(senders)
             await warm(senders, plan, WHOLE)
             record = _opened(open_record, stack)
-            done = record.done()
+            ledger, done = _ledger(plan, record, stop, stack), record.done()
 
             def sink(exchange: Exchange) -> None:
                 try:
@@ -141,11 +148,12 @@ async def _alone(
                 note=progress.note,
                 throttled=progress.throttled,
                 clock=time.monotonic_ns,
+                ledger=ledger,
             )
             progress.start(plan.total, len(done), record.path.name)
             while (stage := following(course, record, stop)) is not None:
                 vitals += [await worker.run_stage(stage, time.monotonic_ns())]
-    return Measured(record, stop, vitals)
+    return Measured(record, stop, vitals, worker.held_s())
 
 
 async def _together(
@@ -156,8 +164,19 @@ async def _together(
         async with AsyncExitStack() as stack:
             record = _opened(open_record, stack)
             progress.start(plan.total, len(record.done()), f"{record.path.name} ({len(hands)} processes)")
-            vitals = await conduct(hands, course, record, progress, stop)
-    return Measured(record, stop, vitals)
+            lessor = Lessor(plan, _ledger(plan, record, stop, stack), time.monotonic_ns)
+            vitals = await conduct(hands, course, record, progress, stop, lessor)
+    return Measured(record, stop, vitals, lessor.held_s())
+
+
+def _ledger(plan: Plan, record: Record, stop: Stop, stack: AsyncExitStack) -> BudgetLedger:
+    """The run's budget, less what its earlier sessions spent."""
+    budget = plan.experiment.budget
+    if not is_capped(budget):
+        return BudgetLedger(budget, time.monotonic_ns)
+    log = SpendingLog(record.path, record.origin_ns, time.monotonic_ns, stop.disk_full)
+    stack.callback(log.close)
+    return BudgetLedger(budget, time.monotonic_ns, log.earlier, log)
 
 
 def _opened(open_record: Callable[[], Record], stack: AsyncExitStack) -> Record:

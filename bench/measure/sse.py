@@ -117,15 +117,16 @@ class SseParser:
 def parse(reads: Sequence[tuple[int, bytes]]) -> Parsed:
     """The frames of a whole stream from its stamped reads, each with the stamp of the read that completed it.
 
-    Streams that end every line the same way, nearly all there are, are cut at blank lines in one go; a mix of line ends
-    goes through :class:`SseParser`. Both give the same result.
+    Streams that end every line the same way, nearly all there are, are cut at blank lines in one go. A mix of line ends
+    and ``error`` fields, which are complete with their line, go through :class:`SseParser`; the result is the same.
     """
     raw = b"".join([data for _, data in reads])
-    carriage_returns = raw.count(b"\r")
-    if not carriage_returns:
-        return _cut(raw, reads, b"\n")
-    if carriage_returns == raw.count(b"\n") == raw.count(b"\r\n"):
-        return _cut(raw, reads, b"\r\n")
+    if b"\nerror" not in raw and not raw.removeprefix(BOM).startswith(b"error"):
+        carriage_returns = raw.count(b"\r")
+        if not carriage_returns:
+            return _cut(raw, reads, b"\n")
+        if carriage_returns == raw.count(b"\n") == raw.count(b"\r\n"):
+            return _cut(raw, reads, b"\r\n")
     parser = SseParser()
     frames = [frame for ns, data in reads for frame in parser.feed(data, ns)]
     return Parsed(frames, parser.comments, parser.close())
@@ -154,18 +155,9 @@ def _cut(raw: bytes, reads: Iterable[tuple[int, bytes]], line_end: bytes) -> Par
             for line in block.split(line_end):
                 parser.take_line(line, ns, frames)
             parser.take_line(b"", ns, frames)
-    return _with_rest(rest, line_end, ns, stamps, parser, frames)
-
-
-def _with_rest(
-    rest: bytes, line_end: bytes, ns: int, stamps: Iterable[tuple[int, bytes]], parser: SseParser, frames: list[Frame]
-) -> Parsed:
-    """What follows the last blank line: no event, but perhaps a comment, an ``error`` field or half an event."""
-    if rest:
-        for last, _ in stamps:
-            ns = last
-        *lines, partial = rest.split(line_end)
-        for line in lines:
-            parser.take_line(line, ns, frames)
-        parser._partial = [partial]
+    # what follows the last blank line is no event, but perhaps a comment or half an event
+    *lines, partial = rest.split(line_end)
+    for line in lines:
+        parser.take_line(line, ns, frames)
+    parser._partial = [partial]
     return Parsed(frames, parser.comments, parser.close())

@@ -19,7 +19,7 @@ from yarl import URL
 
 from bench import __version__
 from bench.config import Timeout
-from bench.domain import Answer, ConfigError, ErrorKind, Failure
+from bench.domain import Answer, ConfigError, Failure
 from bench.measure.answer import answer, coding, too_large
 from bench.measure.deadlines import Marks, Watch
 from bench.measure.direct import Direct
@@ -38,11 +38,13 @@ WRITE_WHOLE_BYTES = 1 << 20
 #: a probe asks whether anything answers at all; it need not wait longer for that
 PROBE_S = 5.0
 
+#: what a deadline waits for, by its setting
 DEADLINES = {
-    ErrorKind.TIMEOUT_CONNECT: ("connection", "connect_s"),
-    ErrorKind.TIMEOUT_FIRST_BYTE: ("first byte", "first_byte_s"),
-    ErrorKind.TIMEOUT_BETWEEN_TOKENS: ("further token", "between_tokens_s"),
-    ErrorKind.TIMEOUT_TOTAL: ("end", "total_s"),
+    "connect_s": "connection",
+    "first_byte_s": "first byte",
+    "first_token_s": "first token",
+    "between_tokens_s": "further token",
+    "total_s": "end",
 }
 
 
@@ -258,9 +260,8 @@ class Transport:
         """The failure of a deadline that passed; ``None`` where a stream that was done was merely not closed."""
         if watch.expired is None:
             return None
-        what, key = DEADLINES[watch.expired]
-        seconds = getattr(self._timeout, key)
-        return Failure(watch.expired, f"no {what} within {seconds:g} s (timeout.{key})")
+        seconds = getattr(self._timeout, watch.key)
+        return Failure(watch.expired, f"no {DEADLINES[watch.key]} within {seconds:g} s (timeout.{watch.key})")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

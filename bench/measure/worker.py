@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
 
-from bench.config import Budget, Limits
 from bench.domain import Cell, Exchange, Request
-from bench.measure.budget import BudgetLedger
+from bench.measure.budget import BudgetLedger, Ledger
+from bench.measure.cache import open_cache
 from bench.measure.dispatch import Lane, Run, Sender, run_lane
 from bench.measure.garbage import rare_collections
+from bench.measure.holds import Hold
 from bench.measure.lag import LagMeter
-from bench.measure.limits import AccountLimits
+from bench.measure.leases import LeasedLimits, Lessee, is_limited
+from bench.measure.limits import AccountLimits, Limiter
+from bench.measure.offline import Presence
 from bench.measure.plan import Plan, Stage, lane_members
 from bench.measure.shards import Shard, shard_of, share
 from bench.measure.stop import Stop
@@ -29,7 +32,7 @@ MOST_UNWRITTEN = 256
 
 
 class Worker:
-    """Runs the requests of one shard. Limits, budget and concurrency are the shard's share of the run's.
+    """Runs the requests of one shard. The bound of the load is the shard's share; limits and budget are the run's.
 
     Args:
         senders: what sends the requests of each cell, by cell id.
@@ -39,6 +42,8 @@ class Worker:
         throttled: told now and then what holds the shard back.
         room: waits until fewer than so many finished exchanges are not yet in the record; ``None`` where each is
             recorded at once.
+        ledger: the run's budget; without it, one of this worker alone.
+        lessee: asks for the permits of limited accounts where several processes share them.
     """
 
     def __init__(
@@ -54,12 +59,18 @@ class Worker:
         throttled: Callable[[str | None], None],
         clock: Callable[[], int],
         room: Callable[[int], Awaitable[None]] | None = None,
+        ledger: Ledger | None = None,
+        lessee: Lessee | None = None,
     ) -> None:
         self._plan, self._shard, self._senders, self._done = plan, shard, senders, done
         self._stop, self._sink, self._note, self._throttled, self._clock = stop, sink, note, throttled, clock
         self._room = room
-        self._ledger = BudgetLedger(budget_share(plan.experiment.budget, shard), clock=clock)
-        self._limits: dict[str, AccountLimits] = {}
+        self._ledger = ledger or BudgetLedger(plan.experiment.budget, clock)
+        self._lessee = lessee
+        self._limits: dict[str, Limiter] = {}
+        self._room_waits = 0
+        self._presence: defaultdict[str, Presence] = defaultdict(Presence)
+        self._cache = open_cache(plan.experiment, note)
         self._lag = LagMeter(clock)
 
     async def run_stage(self, stage: Stage, start_ns: int) -> Vitals:
@@ -70,17 +81,25 @@ class Worker:
         run = Run(
             slots=self._slots(stage),
             ledger=self._ledger,
-            sink=self._sink,
+            sink=self._ended,
             lag=self._lag,
             stop=self._stop.event,
             start_ns=start_ns,
             random=Random(f"{self._plan.seed}:{stage.index}:{self._shard.index}:retry"),
             clock=self._clock,
-            room=self._room and partial(self._room, self._most_unwritten(stage)),
+            room=self._room and partial(self._await_room, self._room, self._most_unwritten(stage)),
+            note=self._note,
+            cache=self._cache,
         )
         members, senders = lane_members(stage), self._senders_of(stage)
         lanes = [
-            Lane(key, self._remaining(requests), senders, self._limits_of(key, stage.cells[members[key][0]]))
+            Lane(
+                key,
+                self._remaining(requests),
+                senders,
+                self._limits_of(key, stage.cells[members[key][0]]),
+                self._presence[key],
+            )
             for key, requests in self._plan.lanes(stage).items()
         ]
         watch = Watch(stage.index, self._shard.index, self._lag, self._clock)
@@ -92,6 +111,11 @@ class Worker:
             await _cancel(lag)
             vitals = watch.stop()
         return vitals
+
+    def _ended(self, exchange: Exchange) -> None:
+        if self._cache is not None:
+            self._cache.saw(exchange)
+        self._sink(exchange)
 
     async def _run_lanes(self, lanes: Sequence[Lane], run: Run) -> None:
         all_started: asyncio.Future[Any] = asyncio.gather(*(run_lane(lane, run) for lane in lanes))
@@ -127,8 +151,28 @@ class Worker:
 
     async def _show_throttle(self, lanes: Sequence[Lane]) -> None:
         while True:
-            self._throttled(next((lane.limits.throttled_by for lane in lanes if lane.limits.throttled_by), None))
+            hold = next(self._holds(lanes), None)
+            self._throttled(None if hold is None else str(hold))
             await asyncio.sleep(0.5)
+
+    def _holds(self, lanes: Sequence[Lane]) -> Iterator[Hold]:
+        for hold in (self._ledger.hold, *(lane.limits.hold for lane in lanes)):
+            if hold is not None:
+                yield hold
+        if self._room_waits:
+            yield Hold("record")
+
+    async def _await_room(self, room: Callable[[int], Awaitable[None]], most: int) -> None:
+        self._room_waits += 1
+        try:
+            await room(most)
+        finally:
+            self._room_waits -= 1
+
+    def held_s(self) -> dict[str, dict[str, float]]:
+        """How long requests waited for limits that this process keeps: account and model -> what held them -> s."""
+        kept = {key: one.held_s() for key, one in self._limits.items() if isinstance(one, AccountLimits)}
+        return {key: held for key, held in kept.items() if held}
 
     def _remaining(self, requests: Iterator[Request]) -> Iterator[Request]:
         mine = shard_of(requests, self._shard)
@@ -148,34 +192,15 @@ class Worker:
         bound = stage.cells[0].config.load.in_flight_bound
         return MOST_UNWRITTEN if bound is None else min(share(bound, self._shard), MOST_UNWRITTEN)
 
-    def _limits_of(self, key: str, cell: Cell) -> AccountLimits:
+    def _limits_of(self, key: str, cell: Cell) -> Limiter:
         if key not in self._limits:
-            self._limits[key] = AccountLimits(limits_share(cell.config.limits, self._shard), clock=self._clock)
+            limits = cell.config.limits
+            self._limits[key] = (
+                LeasedLimits(self._lessee, key, limits, self._clock, asyncio.sleep)
+                if self._lessee is not None and is_limited(limits)
+                else AccountLimits(limits, clock=self._clock)
+            )
         return self._limits[key]
-
-
-def limits_share(limits: Limits, shard: Shard) -> Limits:
-    """A shard's part of an account's limits; the parts of all shards add up to the whole."""
-    if shard.count == 1:
-        return limits
-    return replace(
-        limits,
-        concurrency=None if limits.concurrency is None else share(limits.concurrency, shard),
-        rpm=None if limits.rpm is None else limits.rpm / shard.count,
-        tpm=None if limits.tpm is None else limits.tpm / shard.count,
-    )
-
-
-def budget_share(budget: Budget, shard: Shard) -> Budget:
-    """A shard's part of the budget; the parts of all shards add up to the whole, and all have the same time."""
-    if shard.count == 1:
-        return budget
-    return replace(
-        budget,
-        requests=None if budget.requests is None else share(budget.requests, shard),
-        tokens=None if budget.tokens is None else share(budget.tokens, shard),
-        cost=None if budget.cost is None else budget.cost / shard.count,
-    )
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

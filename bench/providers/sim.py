@@ -40,6 +40,15 @@ class ToolDelta(Enum):
     glm_broken = "glm_broken"
 
 
+class Gone(Enum):
+    """What a model that has been taken off the service answers."""
+
+    missing = "missing"  # 400, code 20012
+    disabled = "disabled"  # 403, code 30003
+    not_found = "not_found"  # 404, plain text
+    gone = "gone"  # 410, code 20092
+
+
 @dataclass  # not frozen: OmegaConf cannot set keys of a frozen value inside a mapping
 class ModelKnobs:
     """Behaviour of one model; treated as frozen. ``None`` takes the rule by model size.
@@ -58,6 +67,9 @@ class ModelKnobs:
         prefill_tok_per_s: prompt tokens read per second.
         output_tok_per_s: tokens written per second and choice on an idle model.
         reasoning_tokens: median length of the reasoning.
+        offline_after_s: seconds after the model's first request at which it is taken off the service.
+        offline_after_requests: requests after which it is taken off the service.
+        gone: what it answers from then on.
     """
 
     usage_style: UsageStyle = UsageStyle.every_chunk
@@ -73,14 +85,17 @@ class ModelKnobs:
     prefill_tok_per_s: float | None = None
     output_tok_per_s: float | None = None
     reasoning_tokens: int | None = None
+    offline_after_s: float | None = None
+    offline_after_requests: int | None = None
+    gone: Gone = Gone.missing
 
 
 @dataclass(frozen=True)
 class Faults:
     """Shares of requests (0..1) that meet each fault.
 
-    At most one fault of the first block strikes before a reply, and at most one of the second within it, so each block
-    may add up to 1. Faults are drawn anew for every attempt.
+    At most one fault strikes an attempt, so all together may add up to 1. It is drawn by the seed, the body and how
+    often that body was asked before. ``slow_headers`` is drawn by itself.
 
     Attributes:
         http_429: refused, tokens per minute reached.
@@ -100,7 +115,12 @@ class Faults:
         malformed: one chunk (or the body) is broken JSON.
         empty: HTTP 200 and nothing in it.
 
-        slow_headers: the response head is held back for ``slow_headers_s``; combines with any other.
+        early_hints: an interim 103 response before a sound one.
+        http_1_0: a sound reply by HTTP/1.0, its body ended by the end of the connection.
+        header_flood: 2,000 headers, 256 KiB of them, before a sound reply.
+
+        slow_headers: the response head is held back for ``slow_headers_s``; combines with any that has a reply.
+        retry_after_s: what injected 429 and 503 say in ``Retry-After``; ``None`` sends no such header.
         stall_s: seconds a stalled reply stays silent.
         slow_headers_s: seconds the head is held back.
     """
@@ -120,13 +140,19 @@ class Faults:
     error_in_stream: float = 0.0
     malformed: float = 0.0
     empty: float = 0.0
+    early_hints: float = 0.0
+    http_1_0: float = 0.0
+    header_flood: float = 0.0
     slow_headers: float = 0.0
+    retry_after_s: float | None = None
     stall_s: float = 3600.0
     slow_headers_s: float = 5.0
 
 
 BEFORE_REPLY = ("http_429", "http_500", "http_503", "http_504", "http_400", "plain_text", "drop")
 WITHIN_REPLY = ("cut", "reset", "stall", "no_done", "no_finish", "error_in_stream", "malformed", "empty")
+ABOUT_REPLY = ("early_hints", "http_1_0", "header_flood")
+EXCLUSIVE = (*BEFORE_REPLY, *WITHIN_REPLY, *ABOUT_REPLY)
 
 
 @dataclass(frozen=True)
@@ -202,6 +228,7 @@ def problems(knobs: SimKnobs) -> list[str]:
         "rpm": (knobs.rpm, 1),
         "tpm": (knobs.tpm, 1),
         "slots_per_model": (knobs.slots_per_model, 1),
+        "faults.retry_after_s": (faults.retry_after_s, 0.0),
         "faults.stall_s": (faults.stall_s, 0.0),
         "faults.slow_headers_s": (faults.slow_headers_s, 0.0),
         "framing.comment_every": (knobs.framing.comment_every, 0),
@@ -213,14 +240,15 @@ def problems(knobs: SimKnobs) -> list[str]:
         least[f"models.{name}.tokens_per_chunk"] = (model.tokens_per_chunk, 1)
         least[f"models.{name}.reasoning_tokens"] = (model.reasoning_tokens, 1)
         least[f"models.{name}.ttft_ms"] = (model.ttft_ms, 0.0)
+        least[f"models.{name}.offline_after_s"] = (model.offline_after_s, 0.0)
+        least[f"models.{name}.offline_after_requests"] = (model.offline_after_requests, 0)
         for rate in ("prefill_tok_per_s", "output_tok_per_s"):
             least[f"models.{name}.{rate}"] = (getattr(model, rate), 0.001)
     found += [f"{k}={v}: must be between 0 and 1" for k, v in shares.items() if v is not None and not 0 <= v <= 1]
     found += [f"{k}={v}: must be at least {low}" for k, (v, low) in least.items() if v is not None and not v >= low]
-    for block in (BEFORE_REPLY, WITHIN_REPLY):
-        total = sum(getattr(faults, name) for name in block)
-        if total > 1 + 1e-9:
-            found.append(f"faults: {', '.join(block)} add up to {total:g}; they exclude each other, so at most 1")
+    total = sum(getattr(faults, name) for name in EXCLUSIVE)
+    if total > 1 + 1e-9:
+        found.append(f"faults: {', '.join(EXCLUSIVE)} add up to {total:g}; they exclude each other, so at most 1")
     if knobs.era not in (2025, 2026):
         found.append(f"era={knobs.era}: must be 2025 or 2026")
     if not knobs.window_s > 0:

@@ -14,6 +14,7 @@ from bench.record.folder import find_run, is_scored
 from bench.record.header import SCHEMA_VERSION, amend_header, read_header
 from bench.record.journal import SegmentLimits
 from bench.record.rows import ScoreRow, is_terminal, pack, settled
+from bench.record.spent import SpendingLog, Spent
 from bench.record.writer import Record
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = [
     "RecordedChoice",
     "ScoreRow",
     "SegmentLimits",
+    "SpendingLog",
+    "Spent",
     "amend_header",
     "find_run",
     "is_scored",

@@ -98,10 +98,23 @@ def unpack(payload: bytes) -> list[Any]:
     Raises:
         ValueError: not a packed exchange.
     """
-    rows = _decode(payload)
-    if len(rows) != 3 or len(rows[0]) != len(REQUEST_COLUMNS):
+    try:
+        rows = _decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise ValueError(f"the record is no exchange: {error}") from error
+    if not _is_exchange(rows):
         raise ValueError("the record does not hold one exchange")
     return rows
+
+
+def _is_exchange(rows: list[Any]) -> bool:
+    if len(rows) != 3 or not all(isinstance(row, list) for row in rows):
+        return False
+    request, *others = rows
+    widths = (len(CHOICE_COLUMNS), len(ATTEMPT_COLUMNS))
+    return len(request) == len(REQUEST_COLUMNS) and all(
+        isinstance(row, list) and len(row) == width for one, width in zip(others, widths, strict=True) for row in one
+    )
 
 
 def pack_row(row: Any) -> bytes:

@@ -26,6 +26,7 @@ class Tally:
     done: int = 0
     ok: int = 0
     failed: int = 0
+    not_sent: int = 0
     output_tokens: int = 0
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -34,6 +35,8 @@ class Tally:
         self.done += 1
         if one.outcome == Outcome.OK:
             self.ok += 1
+        elif one.outcome == Outcome.NOT_SENT:
+            self.not_sent += 1
         else:
             self.failed += 1
         self.output_tokens += one.completion_tokens
@@ -102,6 +105,7 @@ class Bars:
 
     def close(self) -> None:
         """Show the last state and end the bar; further calls do nothing."""
+        self._held_by = ""
         if self._terminal:
             if self._bar is not None:
                 self._show(self._clock())
@@ -138,6 +142,8 @@ class Bars:
         tally = self._tally
         (first_s, _, first_tokens), (last_s, _, tokens) = self._window[0], self._window[-1]
         figures = [f"{tally.ok:,} ok", f"{tally.failed:,} failed"]
+        if tally.not_sent:
+            figures.append(f"{tally.not_sent:,} not sent")
         if tally.output_tokens and last_s > first_s:
             figures.append(f"{(tokens - first_tokens) / (last_s - first_s):,.0f} tok/s")
         figures += [f"{cost:.3g} {printable(unit, 8)}".strip() for unit, cost in sorted(tally.cost.items())]

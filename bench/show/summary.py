@@ -14,7 +14,9 @@ from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
 from bench.judge.validity import RunValidity, judge_validity
+from bench.show.coverage import coverage_note, held_note
 from bench.show.objectives import slo_note
+from bench.show.offline import offline_notes
 from bench.show.search import claims
 from bench.show.table import render_terminal
 
@@ -116,28 +118,17 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         return ["Nothing was recorded: there is no request to summarise."]
     found = [
         slo_note(frame),
-        _state(run),
+        coverage_note(run),
         _failed(run),
+        _cached(run),
+        *offline_notes(run),
         _late(run),
+        held_note(run),
         *_quality(run, frame),
         *_latency(run, frame),
         *_amounts(run, frame),
     ]
     return [note for note in found if note]
-
-
-def _state(run: RunRows) -> str | None:
-    unsent = int((run.requests["outcome"].isin(["not_sent", "cancelled"]) & ~given_up(run.requests)).sum())
-    state = str(run.header.get("state", "finished"))
-    if state == "finished" and not unsent:
-        return None
-    sentence = f"The run is {state}" if state != "finished" else "The run is complete"
-    planned, recorded = int(run.header.get("planned") or 0), len(run.every_request)
-    if planned > recorded:
-        sentence += f"; {recorded:,} of its {planned:,} planned requests are recorded so far"
-    if unsent:
-        sentence += f"; {unsent:,} of {len(run.requests):,} planned requests got no answer because it stopped first"
-    return sentence + (f". `bench resume {run.path}` finishes it." if state != "finished" else ".")
 
 
 def _late(run: RunRows) -> str | None:
@@ -159,6 +150,16 @@ def _failed(run: RunRows) -> str | None:
     return (
         f"{len(rows):,} of {len(run.requests):,} requests failed ({listed}). They are no wrong answers: accuracy and "
         "latency stand on the served ones."
+    )
+
+
+def _cached(run: RunRows) -> str | None:
+    count = int(run.requests["cached"].astype(bool).sum())
+    if not count:
+        return None
+    return (
+        f"{count:,} of {len(run.requests):,} replies came from the cache: scored like the others, in no figure of time "
+        "or rate, and nothing was paid for them."
     )
 
 
@@ -185,11 +186,13 @@ def _quality(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
 def _latency(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
     prefix = "due_" if (frame["latency_from"] == "due").all() else ""
     notes: list[str | None] = []
+    asked = (run.requests["outcome"] == "ok") & ~run.requests["cached"].astype(bool)
+    measured = frame["cell_id"].map(run.requests.loc[asked, "cell_id"].value_counts()).fillna(0)
     for q, name in ((0.5, "p50"), (0.95, "p95")):
-        short = frame[frame[f"{prefix}e2e_{name}_ms"].isna() & (frame["ok"] > 0)]
+        short = measured[frame[f"{prefix}e2e_{name}_ms"].isna() & (measured > 0)]
         if len(short):
             cells = f"{len(short)} of {len(frame)} cells served" if len(frame) > 1 else "this run served"
-            low, high = short["ok"].min(), short["ok"].max()
+            low, high = short.min(), short.max()
             span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
             notes.append(
                 f"{name} is withheld where its 95% interval does not exist: it needs {needed_for_quantile(q)} served "

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bench.config import Model
-from bench.providers.sim import BEFORE_REPLY, WITHIN_REPLY, SimKnobs, ToolDelta
+from bench.providers.sim import ABOUT_REPLY, BEFORE_REPLY, EXCLUSIVE, SimKnobs, ToolDelta
 from bench.sim import refusals
 from bench.sim.answers import Answers
 from bench.sim.chunks import Chunks, steps_of
@@ -23,7 +23,7 @@ from bench.sim.door import Accepted, Door
 from bench.sim.refusals import Refusal
 from bench.sim.service import first_token_s, pace_of, token_s
 from bench.sim.truth import TruthLog
-from bench.sim.wire import Connection, HttpRequest
+from bench.sim.wire import FLOOD_HEADERS, Connection, Dress, HttpRequest
 
 OTHER_MODELS = (
     # a few models for other tasks, so that the filters of /v1/models have something to leave out
@@ -34,6 +34,11 @@ OTHER_MODELS = (
     ("Wan-AI/Wan2.2-T2V-A14B", "video", "text-to-video"),
 )
 REMEMBERED_BODIES = 100_000
+_DRESSES = {
+    "early_hints": Dress(early_hints=True),
+    "http_1_0": Dress(http_1_0=True),
+    "header_flood": Dress(flood_headers=FLOOD_HEADERS),
+}
 #: what shortens, repeats or wraps a reply without changing its words
 NOT_CONTENT = ("stream", "stream_options", "n", "stop", "max_tokens", "thinking_budget")
 
@@ -68,7 +73,9 @@ class Service:
 
     def _listing(self, query: Mapping[str, str]) -> Refusal:
         chat = [(name, "text", "chat") for name in self._door.models]
-        kinds = [row for row in (*chat, *OTHER_MODELS) if row[0] not in self._knobs.offline]
+        now_s = self._loop.time()
+        gone = {*self._knobs.offline, *(name for name in self._door.models if self._door.is_gone(name, now_s))}
+        kinds = [row for row in (*chat, *OTHER_MODELS) if row[0] not in gone]
         wanted, sub = query.get("type"), query.get("sub_type")
         ids = [name for name, kind, task in kinds if wanted in (None, "", kind) and sub in (None, "", task)]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": ""} for name in ids]
@@ -80,17 +87,20 @@ class Service:
         if isinstance(asked, Refusal):
             self._refuse(asked, None, connection, trace, accept_ns)
             return
-        digest = _digest(asked.body)
+        digest = digest_of(asked.body)
         attempt = self._attempt(digest)
         chance = Random(f"{self._knobs.seed}/{digest}/{attempt}")
-        before, within = _drawn(self._knobs, chance)
-        if before == "drop":
-            self._log(accept_ns, asked.body, 0, before)
+        fault = _drawn(self._knobs, chance)
+        if fault in BEFORE_REPLY:
+            self._door.spend(asked, -asked.prompt_tokens, self._loop.time())  # read by nobody
+        if fault == "drop":
+            self._log(accept_ns, asked.body, 0, fault)
             connection.reset()
-        elif before is not None:
-            self._refuse(refusals.fault(before, self._knobs.era), before, connection, trace, accept_ns, asked.body)
+        elif fault in BEFORE_REPLY:
+            refusal = refusals.fault(fault, self._knobs.era, self._knobs.faults.retry_after_s)
+            self._refuse(refusal, fault, connection, trace, accept_ns, asked.body)
         else:
-            self._reply(asked, connection, trace, accept_ns, attempt, chance, within)
+            self._reply(asked, connection, trace, accept_ns, attempt, chance, fault)
 
     def _attempt(self, digest: int) -> int:
         """How many times this body was seen before; the oldest bodies are forgotten."""
@@ -108,11 +118,11 @@ class Service:
         accept_ns: int,
         attempt: int,
         chance: Random,
-        within: str | None,
+        fault: str | None,
     ) -> None:
         knobs, name = self._knobs, asked.model.name
         warm = asked.body.get("temperature") != 0
-        content = _digest(asked.body, NOT_CONTENT)
+        content = digest_of(asked.body, NOT_CONTENT)
         seed = Random(f"{knobs.seed}+{content}+{attempt if warm else 0}").getrandbits(64)
         try:
             spoken = compose(Prompt(asked.body, asked.model, knobs, asked.knobs, seed), self._answers)
@@ -128,7 +138,7 @@ class Service:
         def ended(reply: Reply) -> None:
             self._in_flight[name] -= 1
             self._door.spend(asked, reply.sent_tokens, self._loop.time())
-            self._log(accept_ns, asked.body, 200, within, reply)
+            self._log(accept_ns, asked.body, 200, fault, reply)
 
         reply = Reply(
             connection=connection,
@@ -140,7 +150,7 @@ class Service:
             prompt_tokens=asked.prompt_tokens,
             spoken=spoken,
             random=chance,
-            fault=within,
+            fault=None if fault in ABOUT_REPLY else fault,
             faults=knobs.faults,
             framing=knobs.framing,
             slow_headers=chance.random() < knobs.faults.slow_headers,
@@ -149,6 +159,8 @@ class Service:
             ended=ended,
         )
         self._in_flight[name] += 1
+        if fault in ABOUT_REPLY:
+            connection.dress = _DRESSES[fault]
         self._deliver(reply, asked)
 
     def _deliver(self, reply: Reply, asked: Accepted) -> None:
@@ -182,15 +194,18 @@ class Service:
         body: dict[str, Any] | None = None,
     ) -> None:
         reason = " ".join(refusal.reason.split())[:300]
-        headers = [trace, ("x-sim-reason", reason)] if reason else [trace]
+        headers = [trace, *refusal.headers, *([("x-sim-reason", reason)] if reason else [])]
         self._log(accept_ns, body or {}, refusal.status, fault)
         connection.respond(refusal.status, refusal.body, refusal.content_type, headers)
 
     def _log(
         self, accept_ns: int, body: Mapping[str, Any], status: int, fault: str | None, reply: Reply | None = None
     ) -> None:
+        if not self._truth.is_kept:
+            return
         row: dict[str, Any] = {"id": None, "model": body.get("model"), "status": status, "fault": fault}
-        row |= {"accept_ns": accept_ns, "stream": bool(body.get("stream")), "choices": [], "usage": None}
+        row |= {"accept_ns": accept_ns, "end_ns": time.monotonic_ns(), "digest": f"{digest_of(body):016x}"}
+        row |= {"stream": bool(body.get("stream")), "choices": [], "usage": None}
         if reply is not None:
             row["id"], row["client_left"] = reply.response_id, reply.client_left
             row["slow_headers"] = reply.slow_headers
@@ -208,22 +223,17 @@ class Service:
         return f"{now_ms:012x}{self._ids.getrandbits(80):020x}", now_ms // 1_000
 
 
-def _drawn(knobs: SimKnobs, chance: Random) -> tuple[str | None, str | None]:
-    """The fault that strikes before the reply and the one within it."""
-    picked: list[str | None] = []
-    for block in (BEFORE_REPLY, WITHIN_REPLY):
-        left = chance.random()
-        hit = None
-        for name in block:
-            left -= getattr(knobs.faults, name)
-            if left < 0:
-                hit = name
-                break
-        picked.append(hit)
-    return picked[0], picked[1]
+def _drawn(knobs: SimKnobs, chance: Random) -> str | None:
+    """The fault that strikes this attempt, if any."""
+    left = chance.random()
+    for name in EXCLUSIVE:
+        left -= getattr(knobs.faults, name)
+        if left < 0:
+            return name
+    return None
 
 
-def _digest(body: Mapping[str, Any], without: tuple[str, ...] = ()) -> int:
+def digest_of(body: Mapping[str, Any], without: tuple[str, ...] = ()) -> int:
     """A hash of what a body asks for; the order of its keys does not count."""
     content = {key: value for key, value in body.items() if key not in without}
     return int.from_bytes(blake2b(msgspec.json.encode(content, order="deterministic"), digest_size=8).digest(), "big")

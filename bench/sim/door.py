@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,8 @@ class Door:
         named = {name: Model(name=name) for name in knobs.models if not set(name) & set("*?[")}
         self.models = {name: _as_told(model, knobs) for name, model in {**named, **models}.items()}
         self._windows = Windows(knobs.rpm, knobs.tpm, knobs.window_s)
+        self._asked: Counter[str] = Counter()
+        self._first_s: dict[str, float] = {}
 
     def spend(self, asked: Accepted, tokens: int, now_s: float) -> None:
         """Count the tokens of a reply."""
@@ -79,11 +82,23 @@ class Door:
             return refusals.model_missing()
         if model is not None and name in knobs.disabled:
             return refusals.model_disabled()
+        if model is not None:
+            self._first_s.setdefault(model.name, now_s)
+            if self.is_gone(model.name, now_s):
+                return refusals.model_gone(knobs_of(model.name, knobs).gone)
+            self._asked[model.name] += 1
         asked = self._check(body, model, account)
         if isinstance(asked, Refusal):
             return asked
         metric = self._windows.admit((account, asked.model.name), asked.prompt_tokens, now_s)
         return asked if metric is None else refusals.rate_limited(knobs.era, metric)
+
+    def is_gone(self, name: str, now_s: float) -> bool:
+        """Whether a model has been taken off the service by now."""
+        knobs = knobs_of(name, self._knobs)
+        after_s, after = knobs.offline_after_s, knobs.offline_after_requests
+        late = after_s is not None and name in self._first_s and now_s - self._first_s[name] >= after_s
+        return late or (after is not None and self._asked[name] >= after)
 
     def _check(self, body: dict[str, Any], model: Model | None, account: str) -> Accepted | Refusal:
         """The rules of the page, then what the service is known to refuse beyond them."""

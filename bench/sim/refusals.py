@@ -5,11 +5,12 @@ The catch-all for a bad parameter does not say what is wrong with it; the header
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from bench.providers.sim import Gone
 from bench.rules import Violation
 
 JSON = "application/json; charset=utf-8"
@@ -28,6 +29,7 @@ class Refusal:
     body: bytes
     content_type: str = JSON
     reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def coded(status: int, code: int, message: str, reason: str = "") -> Refusal:
@@ -61,6 +63,19 @@ def model_missing() -> Refusal:
     return coded(400, 20012, "Model does not exist. Please check it carefully.")
 
 
+def model_gone(how: Gone) -> Refusal:
+    """A model that was taken off the service while it was asked."""
+    match how:
+        case Gone.missing:
+            return model_missing()
+        case Gone.disabled:
+            return model_disabled()
+        case Gone.not_found:
+            return not_found()
+        case Gone.gone:
+            return coded(410, 20092, "This endpoint is deprecated and is no longer available.")
+
+
 def model_disabled() -> Refusal:
     """A model switched off."""
     return coded(403, 30003, "Model disabled.")
@@ -83,8 +98,15 @@ def user_info(era: int) -> Refusal:
     return Refusal(200, msgspec.json.encode({"code": 20000, "message": "OK", "status": True, "data": data}))
 
 
-def fault(name: str, era: int) -> Refusal:
-    """The refusal that an injected fault stands for."""
+def fault(name: str, era: int, retry_after_s: float | None = None) -> Refusal:
+    """The refusal that an injected fault stands for; 429 and 503 tell when to come back where that is given."""
+    refusal = _fault(name, era)
+    if retry_after_s is None or name not in ("http_429", "http_503"):
+        return refusal
+    return replace(refusal, headers=(("retry-after", f"{retry_after_s:g}"),))
+
+
+def _fault(name: str, era: int) -> Refusal:
     match name:
         case "http_429":
             return rate_limited(era, "TPM")

@@ -60,6 +60,11 @@ class TruthLog:
     def __init__(self, path: str | None) -> None:
         self._file = Path(path).open("ab", buffering=0) if path is not None else None  # noqa: SIM115 - kept open
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a log at all."""
+        return self._file is not None
+
     def write(self, row: dict[str, Any]) -> None:
         """Append a row, if there is a log."""
         if self._file is not None:

@@ -8,7 +8,8 @@ from collections import deque
 class Windows:
     """Who has used how much in the last ``window_s`` seconds. The caller brings the time.
 
-    A refused request uses nothing. A request's input counts when it is admitted, its output when it has been sent.
+    A refused request uses nothing; one that met a fault before any reply uses no tokens. A request's input counts when
+    it is admitted, its output when it has been sent.
     """
 
     def __init__(self, rpm: int | None, tpm: int | None, window_s: float) -> None:

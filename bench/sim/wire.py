@@ -33,6 +33,21 @@ class HttpRequest:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """Oddities of one response's head: an interim response before it, its version, headers without end or sense."""
+
+    early_hints: bool = False
+    http_1_0: bool = False
+    flood_headers: int = 0
+
+
+PLAIN_DRESS = Dress()
+HINT = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload; as=style\r\n\r\n"
+#: with 118 bytes of value, 257 KiB
+FLOOD_HEADERS = 2_000
+
+
 class _BadRequestError(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -44,7 +59,8 @@ class Connection(asyncio.Protocol):
 
     The handler is called with each request and answers through :meth:`respond`, or :meth:`begin`, :meth:`write` and
     :meth:`end`, or breaks off with :meth:`close` and :meth:`reset`; at once or later. ``on_gone`` is called if the
-    client leaves before the answer is complete, ``on_room`` when a full send buffer has drained.
+    client leaves before the answer is complete, ``on_room`` when a full send buffer has drained. ``dress`` holds for
+    the next response head alone.
     """
 
     def __init__(self, handle: Callable[[HttpRequest, Connection], None], write_bytes: int = 0) -> None:
@@ -56,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._sending: deque[bytes | Callable[[], None]] = deque()
         self._continued = False
         self.full = False
+        self.dress = PLAIN_DRESS
+        self._dress = PLAIN_DRESS
         self.on_gone: Callable[[], None] | None = None
         self.on_room: Callable[[], None] | None = None
 
@@ -88,26 +106,27 @@ class Connection(asyncio.Protocol):
     def respond(self, status: int, body: bytes, content_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         """A complete response; the connection stays open if the client wants it."""
         length = ("content-length", str(len(body)))
-        self._send(_head(status, [("content-type", content_type), length, *headers]) + body)
+        self._send(self._head(status, [("content-type", content_type), length, *headers]) + body)
         self._then(self._finished)
 
     def claim(self, length: int, part: bytes, content_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The head of a 200 response of ``length`` bytes, and only a part of them."""
         size = ("content-length", str(length))
-        self._send(_head(200, [("content-type", content_type), size, *headers]) + part)
+        self._send(self._head(200, [("content-type", content_type), size, *headers]) + part)
 
     def begin(self, content_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         """The head of a 200 response of unknown length."""
-        framing = ("transfer-encoding", "chunked")
-        self._send(_head(200, [("content-type", content_type), framing, *headers]))
+        framing = [] if self.dress.http_1_0 else [("transfer-encoding", "chunked")]
+        self._send(self._head(200, [("content-type", content_type), *framing, *headers]))
 
     def write(self, data: bytes) -> None:
-        """A part of the body, as one HTTP chunk."""
-        self._send(b"%x\r\n%b\r\n" % (len(data), data))
+        """A part of the body, as one HTTP chunk where there are chunks."""
+        self._send(data if self._dress.http_1_0 else b"%x\r\n%b\r\n" % (len(data), data))
 
     def end(self) -> None:
         """The proper end of a body of unknown length."""
-        self._send(b"0\r\n\r\n")
+        if not self._dress.http_1_0:
+            self._send(b"0\r\n\r\n")
         self._then(self._finished)
 
     def close(self) -> None:
@@ -119,6 +138,16 @@ class Connection(asyncio.Protocol):
         self._then(self._reset)
 
     # inside
+
+    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+        """A response head in the dress that was set for it."""
+        self._dress, self.dress = self.dress, PLAIN_DRESS
+        flood = [(f"x-flood-{number:04d}", "f" * 118) for number in range(self._dress.flood_headers)]
+        version = "HTTP/1.0" if self._dress.http_1_0 else "HTTP/1.1"
+        first = f"{version} {status} {_PHRASES.get(status, 'Unknown')}"
+        lines = [first, *(f"{name}: {value}" for name, value in (*headers, *flood))]
+        hint = HINT if self._dress.early_hints else b""
+        return hint + "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
     def _send(self, data: bytes) -> None:
         if self._transport is None:
@@ -158,7 +187,8 @@ class Connection(asyncio.Protocol):
     def _finished(self) -> None:
         self.on_gone = self.on_room = None
         request, self._request = self._request, None
-        if request is not None and request.headers.get("connection", "").lower() == "close":
+        asked = request is not None and request.headers.get("connection", "").lower() == "close"
+        if asked or self._dress.http_1_0:
             self._close()
         elif self._received:
             asyncio.get_running_loop().call_soon(self._serve_next)
@@ -216,11 +246,6 @@ class Connection(asyncio.Protocol):
         del received[:after]
         target = urlsplit(words[1])
         return HttpRequest(words[0], target.path, dict(parse_qsl(target.query)), headers, body)
-
-
-def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}", *(f"{name}: {value}" for name, value in headers)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
 
 
 def _by_length(received: bytearray, start: int, length: str) -> tuple[bytes, int] | None:

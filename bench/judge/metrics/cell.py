@@ -56,6 +56,11 @@ class CellRows:
         return self.requests[self.requests["outcome"] == "ok"]
 
     @cached_property
+    def answered(self) -> pd.DataFrame:
+        """The served rows that a server answered in this run: those from the cache left out."""
+        return self.served[~self.served["cached"].astype(bool)]
+
+    @cached_property
     def failed(self) -> int:
         """Requests that failed or were given up as too late: what counts as infinitely slow.
 

@@ -38,9 +38,9 @@ def _cut_by_length(cell: CellRows) -> Estimate:
     return Estimate(None) if cell.replies.empty else _count((cell.replies["finish_reason"] == "length").sum())
 
 
-def _total(column: str, served_only: bool = False) -> Callable[[CellRows], Estimate]:
+def _total(column: str, answered_only: bool = False) -> Callable[[CellRows], Estimate]:
     def total(cell: CellRows) -> Estimate:
-        known = (cell.served if served_only else cell.requests)[column].dropna()
+        known = (cell.answered if answered_only else cell.requests)[column].dropna()
         return Estimate(float(known.sum()) if len(known) else None, n=len(known))
 
     return total
@@ -166,14 +166,14 @@ CELL_METRICS: tuple[CellMetric, ...] = (
     CellMetric(
         "throughput_tok_per_s",
         "tokens/s",
-        "Completion tokens of served requests over the cell's window (first send to last end).",
-        _per_second(_total("completion_tokens", served_only=True)),
+        "Completion tokens of served requests over the cell's window (first send to last end); none from the cache.",
+        _per_second(_total("completion_tokens", answered_only=True)),
     ),
     CellMetric(
         "throughput_req_per_s",
         "requests/s",
-        "Served requests over the cell's window.",
-        _per_second(lambda cell: _outcomes(cell, "ok")),
+        "Served requests over the cell's window; none from the cache.",
+        _per_second(lambda cell: _count(len(cell.answered))),
     ),
     CellMetric(
         "goodput_req_per_s",
@@ -188,7 +188,9 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         _attainment,
         interval=True,
     ),
-    CellMetric("prompt_tokens", "tokens", "Prompt tokens, as the server counted them.", _total("prompt_tokens")),
+    CellMetric(
+        "prompt_tokens", "tokens", "Prompt tokens of every reply, as the server counted them.", _total("prompt_tokens")
+    ),
     CellMetric("completion_tokens", "tokens", "Completion tokens, likewise.", _total("completion_tokens")),
     CellMetric(
         "reasoning_tokens", "tokens", "Reasoning tokens among them, where reported.", _total("reasoning_tokens")
@@ -196,7 +198,8 @@ CELL_METRICS: tuple[CellMetric, ...] = (
     CellMetric(
         "cost",
         "currency",
-        "Sum over requests with a price and usage, by the dated list price of the model; warm-up left out.",
+        "Sum over requests with a price and usage, by the dated list price of the model; warm-up left out. Replies "
+        "from the cache cost nothing.",
         _total("cost"),
     ),
 )

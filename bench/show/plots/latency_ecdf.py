@@ -73,7 +73,7 @@ def _curves(run: RunRows, columns: list[str], median_of: str) -> list[Curve]:
     curves = []
     for cell, label in zip(run.cells, labels, strict=True):
         rows = run.requests[run.requests["cell_id"] == cell.cell_id]
-        served = rows[rows["outcome"] == "ok"]
+        served = rows[(rows["outcome"] == "ok") & ~rows["cached"].astype(bool)]
         lost = int(never_served(rows).sum())
         values = {name: np.sort(served[name].dropna().to_numpy(dtype=np.float64)) for name in columns}
         # a cell that failed more than half of its requests has no median: it is slower than any that has one
