@@ -7,11 +7,9 @@ import time
 from dataclasses import dataclass
 
 from bench.domain import Choice, Label, Sample, Score
-from bench.registry import plugin
 from bench.scorers import Scorer
 
 
-@plugin("scorer", "moody")
 @dataclass(frozen=True)
 class Moody(Scorer):
     """Hangs on some replies, ends its process on others, raises on others again."""

@@ -11,6 +11,7 @@ from moody_scorer import Moody
 from scored_run import finished_run
 from setups import experiment
 
+from bench import registry
 from bench.cli import main
 from bench.domain import Choice, ConfigError, Sample
 from bench.judge.arena import Arena, ScorerBrokeError
@@ -20,6 +21,7 @@ from bench.judge.rows import read_run
 from bench.judge.score import score_run
 from bench.measure.plan import make_plan
 from bench.record import read_header, read_table
+from bench.registry import discover
 
 ROWS = [{"id": f"r{n}", "prompt": f"{n} + {n}?", "target": 2 * n} for n in range(4)]
 REPLIES = {f"r{n}": [f"It is {2 * n}", str(2 * n + (n == 3))] for n in range(4)}
@@ -75,7 +77,9 @@ def test_the_permission_reaches_a_datasets_own_scorer(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hung_reply_is_unscored_and_the_others_are_not(tmp_path: Path) -> None:
+def test_a_hung_reply_is_unscored_and_the_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    discover()
+    monkeypatch.setitem(registry._classes["scorer"], "moody", Moody)  # for this test alone: others try every scorer
     texts = {"r0": ["good", "hang"], "r1": ["good", "die"], "r2": ["good", "good"], "r3": ["hang a", "good"]}
     path = finished_run(tmp_path, ROWS, texts, scorer={"kind": "moody"}, sampling__n=2)
     assert list(score_run(path).values()) == [1.0]

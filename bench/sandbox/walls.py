@@ -128,15 +128,16 @@ def put_file(path: str) -> None:
 
 
 def private_proc() -> int | None:
-    """A handle on the ``/proc`` of these namespaces, itself unmounted again; it also forbids further namespaces."""
+    """A handle on their ``/proc``, itself unmounted again; further namespaces and shared segments are forbidden."""
     os.mkdir("/proc")
     try:
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except OSError:  # a container that masks parts of its own /proc allows no other one
         return None
     handle = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-    with contextlib.suppress(OSError):
-        put("/proc/sys/user/max_user_namespaces", "0")
+    for setting in ("user/max_user_namespaces", "kernel/shmmni", "kernel/msgmni"):
+        with contextlib.suppress(OSError):  # older kernels leave some of these to the real root
+            put(f"/proc/sys/{setting}", "0")
     call("umount2", b"/proc", MNT_DETACH)
     return handle
 
