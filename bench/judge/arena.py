@@ -81,8 +81,14 @@ class Arena:
             self._hangs_running = self._hangs_running + 1 if score is None else 0
         return _none(f"the scorer took more than {limit_s:g} s, or its process ended") if score is None else score
 
+    def stop(self) -> None:
+        """Interrupt what is being asked, from any thread; nothing is asked any more."""
+        self._closed = True
+        for one in self._all:
+            one.interrupt()
+
     def close(self) -> None:
-        """Kill the processes; nothing is asked any more."""
+        """End the processes, when no other thread asks any more."""
         self._closed = True
         for one in self._all:
             one.kill()
@@ -124,6 +130,15 @@ class _Contestant:
             raise ScorerBrokeError(answer)
         assert isinstance(answer, Score)
         return answer
+
+    def interrupt(self) -> None:
+        """Make the thread that is asking come back; it then cleans up itself."""
+        process, asked = self._process, self._asked_pid
+        if process is not None:
+            process.kill()
+        if asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(asked, signal.SIGKILL)
 
     def kill(self) -> None:
         """End the processes, whatever they do."""

@@ -53,7 +53,7 @@ class Asking:
     def close(self) -> None:
         """Drop what was not yet asked, and end the processes."""
         if self._arena is not None:
-            self._arena.close()
+            self._arena.stop()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
         if self._arena is not None:
