@@ -110,7 +110,7 @@ class RunRows:
 
         Unparsed, refused and truncated replies without a value count 0.
         """
-        columns = ["request_id", "choice", "scorer", "value", "label"]
+        columns = ["request_id", "choice", "scorer", "value", "label", "scorer_version"]
         rows = self._of_served(_frame(self._optional("scores", columns)), ["cell_id", "sample_id", "repeat"])
         value = rows["value"].astype("float64")
         rows["value"] = value.mask(value.isna() & rows["label"].isin(STRICT_ZERO), 0.0)
@@ -132,6 +132,13 @@ class RunRows:
                 # seven digits of a pause are plenty, and half the memory: a long run has hundreds of millions
                 pooled.setdefault(str(cell_id), []).append(part.to_numpy(dtype=np.float32))
         return {cell_id: np.concatenate(parts) for cell_id, parts in pooled.items()}
+
+    @cached_property
+    def identities(self) -> pd.DataFrame:
+        """What the server said of itself, a row per request: ``cell_id response_model system_fingerprint``."""
+        columns = ["cell_id", "outcome", "response_model", "system_fingerprint"]
+        rows = record.read_table(self.path, "requests", columns=columns).to_pandas()
+        return rows[rows["outcome"] == "ok"].drop(columns="outcome")
 
     @cached_property
     def samples(self) -> Mapping[str, Mapping[str, Sample]]:
@@ -157,7 +164,8 @@ class RunRows:
     def scores_of(self, cell: CellInfo) -> pd.DataFrame:
         """Scores of one cell by its own scorer: never two scorers' verdicts in one mean, nor another's for its own."""
         mine = self.scores["cell_id"] == cell.cell_id
-        return self.scores[mine & (self.scores["scorer"] == cell.scorer)]
+        own: pd.DataFrame = self.scores[mine & (self.scores["scorer"] == cell.scorer)]
+        return own
 
     def rows_of(self, cell: CellInfo) -> CellRows:
         """Everything that the figures of one cell need."""
