@@ -65,7 +65,7 @@ def _without_frame(texts: Sequence[str]) -> list[str]:
     return [" ".join(one[head : len(one) - tail]) for one in words]
 
 
-def _in_common(rows: Sequence[Sequence[str]]) -> int:
+def _in_common(rows: list[list[str]]) -> int:
     """How many words all rows begin with."""
     first, last = min(rows), max(rows)
     return next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))

@@ -137,7 +137,7 @@ class RunRows:
     def identities(self) -> pd.DataFrame:
         """What the server said of itself, a row per request: ``cell_id response_model system_fingerprint``."""
         columns = ["cell_id", "outcome", "response_model", "system_fingerprint"]
-        rows = record.read_table(self.path, "requests", columns=columns).to_pandas()
+        rows: pd.DataFrame = record.read_table(self.path, "requests", columns=columns).to_pandas()
         return rows[rows["outcome"] == "ok"].drop(columns="outcome")
 
     @cached_property
