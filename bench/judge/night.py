@@ -1,0 +1,297 @@
+"""What one run says of each of its cells on one night: figures, latencies by prompt, answers, what must not change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from bench import record
+from bench.judge.metrics import CELL_METRICS, CellRows
+from bench.judge.rows import CellInfo, RunRows
+from bench.judge.sides import Side
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Ids = NDArray[np.int64]
+    Values = NDArray[np.float32]
+
+#: requests of one cell whose latencies are kept by prompt; of more, evenly spaced ones
+KEPT_REQUESTS = 20_000
+#: figures of the summary that nights are compared by
+FIGURES = (
+    "planned",
+    "ok",
+    "scored",
+    *(f"{time}_{q}_ms" for time in ("ttft", "e2e", "due_ttft", "due_e2e") for q in ("p50", "p95", "p99")),
+    "throughput_tok_per_s",
+    "accuracy",
+    "failure_rate",
+    "error_rate",
+    "unparsed_rate",
+    "truncated_rate",
+    "refused_rate",
+)
+#: names of :attr:`CellNight.hashes`
+PROMPTS, DEFINITIONS, SCORER, SAMPLING, LOAD, PROVIDER, REFERENCE = (
+    "prompt set",
+    "definitions",
+    "scorer",
+    "sampling",
+    "load",
+    "provider",
+    "reference",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Served requests, measured in this run (warm-up and cache left out), one place each in every array.
+
+    Attributes:
+        question: :func:`short_hash` of the sample id.
+        ttft_ms, e2e_ms: from the send, of open loads from when the request was due; NaN where it has none.
+        prompt_tokens: -1 where the server did not count.
+    """
+
+    question: Ids
+    ttft_ms: Values
+    e2e_ms: Values
+    prompt_tokens: Ids
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Scored replies by the cell's own scorer, one place each in every array, in order of question and repeat.
+
+    Attributes:
+        question: :func:`short_hash` of the sample id.
+        answer: of what the scorer read from the reply, of its label where it read nothing.
+        text: of the raw text; 0 unless the cell asks at temperature 0.
+        value: the score, 0..1.
+    """
+
+    question: Ids
+    answer: Ids
+    text: Ids
+    value: Values
+
+
+@dataclass(frozen=True)
+class CellNight:
+    """One cell of one run: what a night contributes to every series of a model on a prompt set.
+
+    Attributes:
+        run: ``name/folder`` below the results folder; ``started_at``: UTC, ISO 8601.
+        variant: values of the swept parameters besides model and prompt set, as text; empty without any.
+        reference: name of the pinned model that latencies are set against; ``None`` without one.
+        is_open: requests were due by the clock, so that latencies count from when they were due.
+        hashes: what must be equal for two nights to compare, by the names above; ``None`` where the run does not say.
+        figures: those of :data:`FIGURES`, and ``cost`` of one served request in ``currency``.
+        invalid: why the times of the run support no claim; ``None`` where they do.
+        models, fingerprints: what the server named itself.
+    """
+
+    run: str
+    run_id: str
+    name: str
+    started_at: str
+    cell_id: str
+    label: str
+    model: str
+    dataset: str
+    variant: str
+    reference: str | None
+    is_open: bool
+    hashes: Mapping[str, str | None]
+    figures: Mapping[str, float | None]
+    currency: str | None
+    invalid: str | None
+    models: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    asked: Asked
+    answered: Answered
+
+    def latency_ms(self, time: str) -> Values:
+        """``ttft`` or ``e2e`` of each request of ``asked``."""
+        return self.asked.ttft_ms if time == "ttft" else self.asked.e2e_ms
+
+    @cached_property
+    def is_reference(self) -> bool:
+        """Whether this is the pinned model itself."""
+        return self.reference is not None and same_model(self.reference, self.model)
+
+
+def nights_of(run: RunRows) -> list[CellNight]:
+    """Every cell of a run.
+
+    Raises:
+        ConfigError: the run has no requests (yet), or a table is damaged; names it.
+    """
+    words = _Words(_texts(run), _read_answers(run))
+    return [_night(run, cell, words) for cell in run.cells]
+
+
+def same_model(wanted: str, name: str) -> bool:
+    """Whether a model is meant by its name, or by the last part of it in lower case as presets are named."""
+    return wanted == name or wanted.lower() in (name.lower(), name.rpartition("/")[2].lower())
+
+
+@lru_cache(maxsize=65_536)
+def short_hash(text: str) -> int:
+    """64 bits that stand for a text, positive or negative, never 0; the same on every machine."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) or 1
+
+
+def settings_hash(value: Any) -> str:
+    """Twelve hex digits that stand for a setting, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Raw texts by request and choice, ``None`` without a cell whose replies should repeat themselves; and what the
+    scorers read from them, by scorer too."""
+
+    texts: pd.Series[Any] | None
+    read: pd.Series[Any]
+
+
+def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
+    import numpy as np
+
+    side = Side(run, cell, cell.label)
+    scores = run.scores_of(cell)
+    rows = CellRows(
+        requests=run.requests[run.requests["cell_id"] == cell.cell_id],
+        scores=scores,
+        gaps_ms=np.empty(0, np.float32),
+        replies=run.replies.iloc[:0],
+    )
+    validity = run.header.get("validity") or {}
+    identities = run.identities[run.identities["cell_id"] == cell.cell_id]
+    figures, currency = _figures(rows)
+    reference = cell.config.get("reference")
+    return CellNight(
+        run=f"{run.path.parent.name}/{run.path.name}",
+        run_id=side.run_id,
+        name=str(run.header.get("name", run.path.parent.name)),
+        started_at=str(run.header.get("started_at", "")),
+        cell_id=cell.cell_id,
+        label=cell.label,
+        model=str(cell.param("model.name") or ""),
+        dataset=str((cell.config.get("dataset") or {}).get("name") or cell.dataset_key),
+        variant=_variant(cell),
+        reference=None if reference is None else str(reference),
+        is_open=cell.is_open,
+        hashes=_hashes(side, scores),
+        figures=figures,
+        currency=currency,
+        invalid="; ".join(map(str, validity.get("reasons") or ["invalid"]))
+        if validity.get("standing") == "invalid"
+        else None,
+        models=_said(identities["response_model"]),
+        fingerprints=_said(identities["system_fingerprint"]),
+        asked=_asked(rows, cell.is_open),
+        answered=_answered(cell, scores, words),
+    )
+
+
+def _variant(cell: CellInfo) -> str:
+    """What was swept besides the model and the prompt set: cells that differ there are different series."""
+    rest = [key for key in cell.swept if key.partition(".")[0] not in ("model", "dataset", "scorer", "provider")]
+    return " ".join(f"{key}={cell.param(key)}" for key in rest)
+
+
+def _hashes(side: Side, scores: pd.DataFrame) -> dict[str, str | None]:
+    config = side.cell.config
+    provider = config.get("provider") or {}
+    scorer = dict(config.get("scorer") or {})
+    versions = sorted(map(str, scores["scorer_version"].dropna().unique()))
+    sampling = {"sampling": config.get("sampling"), "repeats": config.get("repeats")}
+    return {
+        PROMPTS: side.prompt_hash,
+        DEFINITIONS: f"schema {side.run.header.get('schema_version')}",
+        SCORER: f"{side.cell.scorer} {'+'.join(versions) or '-'} {settings_hash(scorer)}",
+        SAMPLING: settings_hash(sampling),
+        LOAD: settings_hash(config.get("load")),
+        # not the simulator's knobs: they play what a service does behind one address
+        PROVIDER: settings_hash([provider.get("kind"), provider.get("name"), provider.get("base_url")]),
+        REFERENCE: None if config.get("reference") is None else str(config["reference"]),
+    }
+
+
+def _figures(rows: CellRows) -> tuple[dict[str, float | None], str | None]:
+    found = {metric.name: metric.of(rows).value for metric in CELL_METRICS if metric.name in FIGURES}
+    priced = rows.answered[rows.answered["cost"].notna()]
+    units = sorted(map(str, priced["currency"].dropna().unique()))
+    # a sum over two currencies is no cost
+    found["cost"] = float(priced["cost"].mean()) if len(units) == 1 else None
+    return found, units[0] if len(units) == 1 else None
+
+
+def _said(values: pd.Series[Any]) -> tuple[str, ...]:
+    return tuple(sorted(str(value) for value in values.dropna().unique()))
+
+
+def _ids(texts: Iterable[Any]) -> Ids:
+    import numpy as np
+
+    return np.fromiter((short_hash(str(text)) for text in texts), np.int64)
+
+
+def _asked(rows: CellRows, is_open: bool) -> Asked:
+    import numpy as np
+
+    answered = rows.answered
+    step = -(-len(answered) // KEPT_REQUESTS) or 1
+    kept = answered.iloc[::step]
+    due = "due_" if is_open else ""
+    return Asked(
+        _ids(kept["sample_id"]),
+        kept[f"{due}ttft_ms"].to_numpy(dtype=np.float32),
+        kept[f"{due}e2e_ms"].to_numpy(dtype=np.float32),
+        kept["prompt_tokens"].fillna(-1).to_numpy(dtype=np.int64),
+    )
+
+
+def _answered(cell: CellInfo, scores: pd.DataFrame, words: _Words) -> Answered:
+    import numpy as np
+    import pandas as pd
+
+    rows = scores.sort_values(["sample_id", "repeat", "choice"], kind="stable").iloc[:KEPT_REQUESTS]
+    read = words.read.reindex(pd.MultiIndex.from_frame(rows[["request_id", "choice", "scorer"]]))
+    answers = [
+        label if pd.isna(answer) else answer for answer, label in zip(read.to_numpy(), rows["label"], strict=True)
+    ]
+    said: Ids = np.zeros(len(rows), np.int64)
+    if words.texts is not None and cell.param("sampling.temperature") == 0 and len(rows):
+        said = _ids(words.texts.reindex(pd.MultiIndex.from_frame(rows[["request_id", "choice"]])).fillna(""))
+    return Answered(_ids(rows["sample_id"]), _ids(answers), said, rows["value"].to_numpy(dtype=np.float32))
+
+
+def _texts(run: RunRows) -> pd.Series[Any] | None:
+    if not any(cell.param("sampling.temperature") == 0 for cell in run.cells):
+        return None
+    table = record.read_table(run.path, "choices", columns=["request_id", "choice", "text"])
+    texts: pd.Series[Any] = table.to_pandas().set_index(["request_id", "choice"])["text"]
+    return texts
+
+
+def _read_answers(run: RunRows) -> pd.Series[Any]:
+    import pandas as pd
+
+    columns = ["request_id", "choice", "scorer"]
+    if not record.is_scored(run.path):
+        return pd.Series([], dtype=object, index=pd.MultiIndex.from_tuples([], names=columns))
+    table = record.read_table(run.path, "scores", columns=[*columns, "extracted"])
+    rows: pd.Series[Any] = table.to_pandas().set_index(columns)["extracted"]
+    return rows[~rows.index.duplicated()]
