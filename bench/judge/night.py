@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import record
 from bench.judge.metrics import CELL_METRICS, CellRows
+from bench.judge.metrics.quality import rates_of
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.sides import Side
 
@@ -24,20 +25,12 @@ if TYPE_CHECKING:
 
 #: requests of one cell whose latencies are kept by prompt; of more, evenly spaced ones
 KEPT_REQUESTS = 20_000
-#: figures of the summary that nights are compared by
-FIGURES = (
-    "planned",
-    "ok",
-    "scored",
-    *(f"{time}_{q}_ms" for time in ("ttft", "e2e", "due_ttft", "due_e2e") for q in ("p50", "p95", "p99")),
-    "throughput_tok_per_s",
-    "accuracy",
-    "failure_rate",
-    "error_rate",
-    "unparsed_rate",
-    "truncated_rate",
-    "refused_rate",
-)
+#: latency figures of a night, in ms; of open loads they count from when the request was due
+LATENCIES = tuple(f"{time}_{q}_ms" for time in ("ttft", "e2e") for q in ("p50", "p95", "p99"))
+#: further figures of the summary that nights are compared by
+FIGURES = ("planned", "ok", "scored", "throughput_tok_per_s", "accuracy", "failure_rate")
+#: outcomes whose shares nights are compared by, as ``NAME_rate``
+RATES = ("unparsed", "truncated", "refused")
 #: names of :attr:`CellNight.hashes`
 PROMPTS, DEFINITIONS, SCORER, SAMPLING, LOAD, PROVIDER, REFERENCE = (
     "prompt set",
@@ -91,9 +84,9 @@ class CellNight:
         run: ``name/folder`` below the results folder; ``started_at``: UTC, ISO 8601.
         variant: values of the swept parameters besides model and prompt set, as text; empty without any.
         reference: name of the pinned model that latencies are set against; ``None`` without one.
-        is_open: requests were due by the clock, so that latencies count from when they were due.
         hashes: what must be equal for two nights to compare, by the names above; ``None`` where the run does not say.
-        figures: those of :data:`FIGURES`, and ``cost`` of one served request in ``currency``.
+        figures: those of :data:`LATENCIES`, :data:`FIGURES` and :data:`RATES`, ``error_rate``, and ``cost`` of one
+            served request in ``currency``; ``None`` where the night cannot say.
         invalid: why the times of the run support no claim; ``None`` where they do.
         models, fingerprints: what the server named itself.
     """
@@ -108,7 +101,6 @@ class CellNight:
     dataset: str
     variant: str
     reference: str | None
-    is_open: bool
     hashes: Mapping[str, str | None]
     figures: Mapping[str, float | None]
     currency: str | None
@@ -174,11 +166,11 @@ def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
         requests=run.requests[run.requests["cell_id"] == cell.cell_id],
         scores=scores,
         gaps_ms=np.empty(0, np.float32),
-        replies=run.replies.iloc[:0],
+        replies=scores.iloc[:0],
     )
     validity = run.header.get("validity") or {}
     identities = run.identities[run.identities["cell_id"] == cell.cell_id]
-    figures, currency = _figures(rows)
+    figures, currency = _figures(rows, cell.is_open)
     reference = cell.config.get("reference")
     return CellNight(
         run=f"{run.path.parent.name}/{run.path.name}",
@@ -191,7 +183,6 @@ def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
         dataset=str((cell.config.get("dataset") or {}).get("name") or cell.dataset_key),
         variant=_variant(cell),
         reference=None if reference is None else str(reference),
-        is_open=cell.is_open,
         hashes=_hashes(side, scores),
         figures=figures,
         currency=currency,
@@ -229,8 +220,13 @@ def _hashes(side: Side, scores: pd.DataFrame) -> dict[str, str | None]:
     }
 
 
-def _figures(rows: CellRows) -> tuple[dict[str, float | None], str | None]:
-    found = {metric.name: metric.of(rows).value for metric in CELL_METRICS if metric.name in FIGURES}
+def _figures(rows: CellRows, is_open: bool) -> tuple[dict[str, float | None], str | None]:
+    due = "due_" if is_open else ""
+    of = {f"{due}{name}": name for name in LATENCIES} | {name: name for name in FIGURES}
+    found = {of[metric.name]: metric.of(rows).value for metric in CELL_METRICS if metric.name in of}
+    rates = rates_of(rows)
+    found |= {f"{name}_rate": None if rates is None else rates.rates[name].value for name in RATES}
+    found["error_rate"] = None if rates is None else rates.error_rate.value
     priced = rows.answered[rows.answered["cost"].notna()]
     units = sorted(map(str, priced["currency"].dropna().unique()))
     # a sum over two currencies is no cost

@@ -158,18 +158,12 @@ def statistic(night: CellNight, metric: NightMetric, usual: Medians | None = Non
     if metric.stable and (night.figures.get("error_rate") or 0.0) > ERROR_LIMIT:
         return None
     if metric.time is None or metric.q is None:
-        return figure(night, metric)
+        return night.figures.get(metric.figure)
     import numpy as np
 
     ratios = normalised(night, metric.time, usual or {})
-    return float(np.quantile(ratios, metric.q)) if ratios.size else None
-
-
-def figure(night: CellNight, metric: NightMetric) -> float | None:
-    """The figure that is shown for a metric; of open loads latencies count from when the request was due."""
-    if metric.figure.startswith(("ttft_", "e2e_")) and night.is_open:
-        return night.figures.get(f"due_{metric.figure}")
-    return night.figures.get(metric.figure)
+    # with fewer the quantile is the largest value, which says nothing of it
+    return float(np.quantile(ratios, metric.q)) if ratios.size * (1 - metric.q) >= 1 else None
 
 
 def worse_by(metric: NightMetric, value: float | None) -> float:
