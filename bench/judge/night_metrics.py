@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,38 +113,53 @@ NIGHT_METRICS: tuple[NightMetric, ...] = (
 )
 METRICS_BY_NAME = {metric.name: metric for metric in NIGHT_METRICS}
 
-#: question hash -> milliseconds
-Medians = Mapping[int, float]
+
+@dataclass(frozen=True)
+class Usual:
+    """Each prompt's usual latency.
+
+    Attributes:
+        questions: hashes of the prompts, ascending; ``ms``: the median latency of each.
+    """
+
+    questions: NDArray[np.int64]
+    ms: NDArray[np.float64]
+
+    def of(self, questions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The usual latency of each question, NaN where there is none."""
+        import numpy as np
+
+        if self.questions.size == 0:
+            return np.full(questions.size, math.nan)
+        place = np.minimum(np.searchsorted(self.questions, questions), self.questions.size - 1)
+        return np.where(self.questions[place] == questions, self.ms[place], math.nan)
 
 
-def prompt_medians(nights: Iterable[CellNight], time: str) -> dict[int, float]:
+def prompt_medians(nights: Iterable[CellNight], time: str) -> Usual:
     """Each prompt's median latency over all its requests of some nights, ``time`` being ``ttft`` or ``e2e``."""
     import numpy as np
 
     kept = [(night.asked.question, night.latency_ms(time)) for night in nights]
-    if not kept:
-        return {}
-    question = np.concatenate([one for one, _ in kept])
-    latency = np.concatenate([one for _, one in kept]).astype(np.float64)
+    question = np.concatenate([one for one, _ in kept] or [np.empty(0, np.int64)])
+    latency = np.concatenate([one for _, one in kept] or [np.empty(0, np.float32)]).astype(np.float64)
     known = latency > 0
     question, latency = question[known], latency[known]
     order = np.lexsort((latency, question))
     question, latency = question[order], latency[order]
     names, first, count = np.unique(question, return_index=True, return_counts=True)
     middle = (latency[first + (count - 1) // 2] + latency[first + count // 2]) / 2
-    return {int(name): float(value) for name, value in zip(names, middle, strict=True)}
+    return Usual(names, middle)
 
 
-def normalised(night: CellNight, time: str, usual: Medians) -> NDArray[np.float64]:
+def normalised(night: CellNight, time: str, usual: Usual) -> NDArray[np.float64]:
     """Latency of each request over its prompt's usual one; prompts that have none are left out."""
     import numpy as np
 
-    base = np.array([usual.get(int(question), math.nan) for question in night.asked.question], np.float64)
-    ratio = night.latency_ms(time).astype(np.float64) / base
+    ratio = night.latency_ms(time).astype(np.float64) / usual.of(night.asked.question)
     return ratio[np.isfinite(ratio) & (ratio > 0)]
 
 
-def statistic(night: CellNight, metric: NightMetric, usual: Medians | None = None) -> float | None:
+def statistic(night: CellNight, metric: NightMetric, usual: Usual | None = None) -> float | None:
     """The metric of a night before logarithm and sign: a ratio to the usual latency, or the figure itself.
 
     Args:
@@ -152,6 +167,9 @@ def statistic(night: CellNight, metric: NightMetric, usual: Medians | None = Non
 
     Returns:
         ``None`` where the night has no such number, or one that supports no claim.
+
+    Raises:
+        ValueError: ``usual`` is missing.
     """
     if night.invalid is not None and LOAD in metric.hashes and metric.is_log:
         return None
@@ -161,7 +179,9 @@ def statistic(night: CellNight, metric: NightMetric, usual: Medians | None = Non
         return night.figures.get(metric.figure)
     import numpy as np
 
-    ratios = normalised(night, metric.time, usual or {})
+    if usual is None:
+        raise ValueError(f"{metric.name} is set against the usual latency of each prompt, which was not given.")
+    ratios = normalised(night, metric.time, usual)
     # with fewer the quantile is the largest value, which says nothing of it
     return float(np.quantile(ratios, metric.q)) if ratios.size * (1 - metric.q) >= 1 else None
 
