@@ -34,7 +34,8 @@ class NightMetric:
         hashes: what must be equal for two nights to compare.
         references: whether a pinned reference of the same night is subtracted.
         pages: whether its alarm pages.
-        stable: no errors may hide in it: nights with more than 1% of errors have no number.
+        stable: no errors may hide in it: nights with more than 1% of errors have no number. Its nights vary by
+            sampling alone, not with the hour of the service, so the lower threshold holds for it.
     """
 
     name: str
