@@ -18,6 +18,7 @@ VERBS = {
     "score": ("bench.rescore:main", "score the recorded replies of a run again, by any scorer, sending nothing"),
     "report": ("bench.show.report:main", "write report.md, plots and summary tables of a run again"),
     "compare": ("bench.show.compare:main", "two runs, or the cells of one, on the same prompts: quality, times, flips"),
+    "gate": ("bench.show.gate:main", "is a candidate worse than its baseline? REGRESSION, PASS or INCONCLUSIVE"),
     "calibrate": ("bench.calibrate:main", "what this machine can measure: streams, rates, and how true its clocks are"),
     "serve": ("bench.sim.serve:main", "the built-in simulator of the SiliconFlow API on a port"),
     "models": ("bench.show.models:main", "the configured models; --check compares them with a server's list"),
