@@ -19,6 +19,10 @@ VERBS = {
     "report": ("bench.show.report:main", "write report.md, plots and summary tables of a run again"),
     "compare": ("bench.show.compare:main", "two runs, or the cells of one, on the same prompts: quality, times, flips"),
     "gate": ("bench.show.gate:main", "is a candidate worse than its baseline? REGRESSION, PASS or INCONCLUSIVE"),
+    "history": (
+        "bench.show.history:main",
+        "every finished run as one table; series of each metric, their changes, and the nightly monitor",
+    ),
     "calibrate": ("bench.calibrate:main", "what this machine can measure: streams, rates, and how true its clocks are"),
     "serve": ("bench.sim.serve:main", "the built-in simulator of the SiliconFlow API on a port"),
     "models": ("bench.show.models:main", "the configured models; --check compares them with a server's list"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bench.judge.night import PROMPTS, PROVIDER, SAMPLING, SCORER, CellNight
@@ -96,17 +97,17 @@ def _counted(night: CellNight, last: CellNight) -> list[Notice]:
     import numpy as np
 
     counts = []
-    for one in (last, night):
-        known = one.asked.prompt_tokens >= 0
-        names, first = np.unique(one.asked.question[known], return_index=True)
-        counts.append((names, one.asked.prompt_tokens[known][first]))
+    for side in (last, night):
+        known = side.asked.prompt_tokens >= 0
+        names, first = np.unique(side.asked.question[known], return_index=True)
+        counts.append((names, side.asked.prompt_tokens[known][first]))
     both, left, right = np.intersect1d(counts[0][0], counts[1][0], assume_unique=True, return_indices=True)
     old, new = counts[0][1][left], counts[1][1][right]
     differ = np.flatnonzero(old != new)
     if not differ.size:
         return []
-    first = int(differ[0])
-    text = f"{differ.size} of {both.size} prompts count another number of tokens, one {new[first]}, before {old[first]}"
+    one = f"one {new[differ[0]]}, before {old[differ[0]]}"
+    text = f"{differ.size} of {both.size} prompts count another number of tokens, {one}"
     return [Notice(Sign.PROMPT_TOKENS, night, last, text)]
 
 
@@ -155,7 +156,7 @@ def _answered(night: CellNight, earlier: Sequence[CellNight]) -> list[Notice]:
     if not math.isnan(float(within.sum())):
         p, usual = _above_zero(between - within), float(within.mean())
     else:
-        pairs = [disagreements(*pair)[0] for pair in zip(earlier[:-1], earlier[1:], strict=True)]
+        pairs = [disagreements(*pair)[0] for pair in pairwise(earlier)]
         flips, of = sum(float(one.sum()) for one in pairs), sum(one.size for one in pairs)
         if not of:
             return []
