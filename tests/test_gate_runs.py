@@ -273,3 +273,35 @@ def test_hooks_are_bounded_and_run_no_shell(tmp_path: Path) -> None:
     assert "stopped after" in (notify((sys.executable, "-c", "while True: pass"), "{}", 0.2) or "")
     assert "did not start" in (notify((str(tmp_path / "none"),), "{}", 5) or "")
     assert notify((sys.executable, "-c", "import sys; sys.stdin.read()"), "{}", 30) is None
+
+
+def test_a_night_is_judged_by_the_nights_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = Random(5)
+    slow = [1.0] * 24 + [1.4] * 4
+    nights = []
+    for night, factor in enumerate(slow):
+        pace = factor * random.lognormvariate(0, 0.01)
+        cell = replace(CELL, questions=30, ttft_ms=200 * pace, token_ms=20 * pace, params={"model.name": "m"})
+        folder = tmp_path / "nightly" / f"202611{night + 1:02d}T010000Z-{night:06x}"
+        nights.append(
+            made(folder, cell, 0, seed=night, name="nightly", started_at=f"2026-11-{night + 1:02d}T01:00:00Z")
+        )
+    at = ("--baseline", "history", "--results-dir", tmp_path)
+    code, out, _ = run(capsys, "gate", nights[23], *at)
+    assert code == 0, out
+    told = tmp_path / "gate.json"
+    code, out, _ = run(capsys, "gate", nights[27], *at, "--json", told, "--plots", tmp_path / "plots")
+    assert code == 4, out
+    found = {one["metric"]: one for one in json.loads(told.read_text())["findings"]}
+    assert found["e2e_p50"]["verdict"] == "REGRESSION"
+    assert 20 <= found["e2e_p50"]["since"] <= 24, "a sum of scores may have left 0 a few nights early"
+    assert list((tmp_path / "plots").glob("*e2e_p50.svg"))
+    assert run(capsys, "gate", nights[10], *at)[0] == 5, "10 nights are no level"
+    assert run(capsys, "gate", nights[27], *at, "--look", "1")[0] == 2
+    head = json.loads((nights[27] / "run.json").read_text())
+    (nights[27] / "run.json").write_text(json.dumps(head | {"datasets": {"d": {"content_hash": "cd" * 32}}}))
+    code, _, error = run(capsys, "gate", nights[27], *at)
+    assert code == 2
+    assert "another prompt set: cdcdcdcdcdcd" in error
+    (nights[3] / "run.json").write_text('{"schema')
+    assert f"{nights[3].name} is left out" in run(capsys, "gate", nights[23], *at)[2]

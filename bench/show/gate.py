@@ -182,6 +182,21 @@ def _arms(options: argparse.Namespace) -> Arms:
 
 
 def _judged(options: argparse.Namespace, settings: Settings) -> Shown:
+    if options.baseline == [HISTORY]:
+        from bench.show.gate_night import judge_latest
+
+        given = [
+            name
+            for name in ("by", "cell", "baseline_cell", "margin", "skip", "look")
+            if getattr(options, name) not in (None, [])
+        ]
+        if given:
+            raise ConfigError(
+                f"--{given[0].replace('_', '-')}: belongs to pairs of runs; the nightly monitor has its own rules"
+            )
+        if len(options.runs) > 1:
+            raise ConfigError("--baseline history: judges one run, the last night")
+        return judge_latest(find_run(options.runs[0], Path(options.results_dir)), options.results_dir)
     gate = judge_arms(_arms(options), settings.margins, settings.skip, options.look)
     findings = [Finding.of_row(row) for row in gate.rows]
     return Shown(

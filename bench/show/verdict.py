@@ -40,7 +40,7 @@ class Finding:
     @classmethod
     def of_row(cls, row: GateRow) -> Finding:
         """A row of the A/B gate."""
-        say = _points if row.unit == "points" else _percent
+        say = points if row.unit == "points" else percent
         return cls(
             model=row.model,
             metric=row.metric,
@@ -80,9 +80,11 @@ class Shown:
         return [one for one in self.findings if one.verdict is verdict]
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as ``+4.2%``."""
     return "-" if share is None else f"{100 * share:+.1f}%"
 
 
-def _points(share: float | None) -> str:
+def points(share: float | None) -> str:
+    """A difference of shares as ``+1.25 points``."""
     return "-" if share is None else f"{100 * share:+.2f} points"
