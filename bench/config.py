@@ -136,7 +136,8 @@ class Experiment:
     """One point of a sweep, complete: what the planner takes.
 
     ``slo`` is read by :mod:`bench.slo`, ``cache`` by :mod:`bench.measure.cache`; ``also`` names further scorers of the
-    same replies, each by kind or as a mapping with its options.
+    same replies, each by kind or as a mapping with its options. ``reference`` names the pinned model among those asked,
+    by which the history tells a slow night of the service from a slow model.
     """
 
     model: Model
@@ -160,6 +161,7 @@ class Experiment:
     results_dir: str = "results"
     dry_run: bool = False
     cache: Any = None
+    reference: str | None = None
 
 
 @dataclass
@@ -187,6 +189,7 @@ class Schema:
     results_dir: str = "results"
     dry_run: bool = False
     cache: Any = None
+    reference: str | None = None
 
 
 PLUGIN_KEYS = ("provider", "dataset", "load", "scorer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from bench.judge.metrics import CELL_METRICS, CellRows
 from bench.judge.metrics.quality import rates_of
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.sides import Side
+from bench.names import same_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,11 +131,6 @@ def nights_of(run: RunRows) -> list[CellNight]:
     return [_night(run, cell, words) for cell in run.cells]
 
 
-def same_model(wanted: str, name: str) -> bool:
-    """Whether a model is meant by its name, or by the last part of it in lower case as presets are named."""
-    return wanted == name or wanted.lower() in (name.lower(), name.rpartition("/")[2].lower())
-
-
 @lru_cache(maxsize=65_536)
 def short_hash(text: str) -> int:
     """64 bits that stand for a text, positive or negative, never 0; the same on every machine."""
@@ -181,7 +177,7 @@ def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
         label=cell.label,
         model=str(cell.param("model.name") or ""),
         dataset=str((cell.config.get("dataset") or {}).get("name") or cell.dataset_key),
-        variant=_variant(cell),
+        variant=_variant(cell, run.cells),
         reference=None if reference is None else str(reference),
         hashes=_hashes(side, scores),
         figures=figures,
@@ -196,10 +192,15 @@ def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
     )
 
 
-def _variant(cell: CellInfo) -> str:
-    """What was swept besides the model and the prompt set: cells that differ there are different series."""
-    rest = [key for key in cell.swept if key.partition(".")[0] not in ("model", "dataset", "scorer", "provider")]
-    return " ".join(f"{key}={cell.param(key)}" for key in rest)
+def _variant(cell: CellInfo, cells: Sequence[CellInfo]) -> str:
+    """What tells a cell from the others of its model and prompt set: cells that differ there are different series."""
+    alike = [one for one in cells if _place(one) == _place(cell)]
+    keys = [key for key in cell.swept if len({str(one.param(key)) for one in alike}) > 1]
+    return " ".join(f"{key}={cell.param(key)}" for key in keys)
+
+
+def _place(cell: CellInfo) -> tuple[str, str]:
+    return str(cell.param("model.name")), str(cell.param("dataset.name") or cell.dataset_key)
 
 
 def _hashes(side: Side, scores: pd.DataFrame) -> dict[str, str | None]:

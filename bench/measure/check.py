@@ -11,6 +11,7 @@ from bench.datasets import MadeSamples
 from bench.domain import ConfigError, Sample
 from bench.measure.body import request_body
 from bench.measure.canonical import canonical
+from bench.names import same_model
 from bench.rules import EVERYWHERE_RULES, RULES, check_cell, drop_unsupported, estimate_tokens
 from bench.rules.rule import items
 from bench.samples import SampleSet
@@ -51,7 +52,7 @@ def check_experiments(experiments: Sequence[Experiment], sets: Sequence[SampleSe
         one, errors = _check(experiment, samples)
         checked.append(one)
         problems.update(dict.fromkeys(errors))
-    problems.update(dict.fromkeys(_missing_for_scores(experiments)))
+    problems.update(dict.fromkeys((*_missing_for_scores(experiments), *_absent_reference(experiments))))
     if problems:
         raise ConfigError(*problems)
     return checked
@@ -69,6 +70,17 @@ def _missing_for_scores(experiments: Sequence[Experiment]) -> Iterator[str]:
                     scorer.ready()
                 except ConfigError as error:
                     yield from error.problems
+
+
+def _absent_reference(experiments: Sequence[Experiment]) -> Iterator[str]:
+    """A pinned reference that is not asked tells nothing of the night."""
+    names = list(dict.fromkeys(one.model.name for one in experiments))
+    for wanted in dict.fromkeys(one.reference for one in experiments):
+        if wanted is not None and not any(same_model(wanted, name) for name in names):
+            yield (
+                f"reference={wanted}: is none of the models of this run ({', '.join(names)}); add it to model=..., or "
+                "set reference=null"
+            )
 
 
 def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, list[str]]:

@@ -16,7 +16,19 @@ from bench.measure.probes import Probe, probe_cell
 from bench.samples import SampleSet, load_samples, repeats_told
 
 #: settings of the run as a whole; they cannot differ between the cells of one run
-SHARED = ("name", "results_dir", "seed", "dry_run", "engine", "budget", "report", "tolerance", "slo", "cache")
+SHARED = (
+    "name",
+    "results_dir",
+    "seed",
+    "dry_run",
+    "engine",
+    "budget",
+    "report",
+    "tolerance",
+    "slo",
+    "cache",
+    "reference",
+)
 
 #: what of a provider says how it is asked and read, not who is asked
 _NOT_ACCOUNT = ("extra_body", "max_tokens_field", "usage_in_stream", "usage_covers_n")
