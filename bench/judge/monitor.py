@@ -190,7 +190,8 @@ def monitor(
     The first ``seed_nights`` known nights seed the level. A night alarms when the evidence reaches ``threshold`` (see
     :func:`alarm_threshold`) and the shift reaches ``gate``. The change is taken to have started where the one-sided
     cumulative sum ``C ← max(0, C + u - ½)`` last left 0 (Page 1954, Biometrika 41:100). A night that is bad by the
-    whole clip and does not alarm is TRANSIENT: rerun it. After an accepted change pass the series from its start on.
+    whole clip and by ``gate``, and does not alarm, is TRANSIENT: rerun it. After an accepted change pass the series
+    from its start on.
 
     Args:
         gate: smallest change that pages, in the unit of the series: :data:`RATIO_GATE` for logs of latencies,
@@ -216,7 +217,8 @@ def monitor(
         rising = max(0.0, rising + u - _ALLOWANCE)
         shift = _shift(x, start, index)
         alarms = level >= threshold and shift is not None and shift >= gate
-        state = NightState.ALARM if alarms else NightState.TRANSIENT if u >= clip else NightState.QUIET
+        is_bad = u >= clip and shift is not None and shift >= gate
+        state = NightState.ALARM if alarms else NightState.TRANSIENT if is_bad else NightState.QUIET
         nights.append(Night(state, u, level, start, shift))
     alarm = next((index for index, night in enumerate(nights) if night.state is NightState.ALARM), None)
     if alarm is None:

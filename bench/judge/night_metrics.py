@@ -94,7 +94,6 @@ NIGHT_METRICS: tuple[NightMetric, ...] = (
         True,
         False,
         _TIMED,
-        references=True,
     ),
     NightMetric("cost", "per request", "mean list price of a served request", "cost", True, True, _ASKED),
     NightMetric(

@@ -154,18 +154,8 @@ def _watched(history: History, accepted: Sequence[Accepted], options: argparse.N
     return [
         watch(one, paging[one.name], accepted)
         for one in stretches
-        if (one.current or ended) and _shown(one, options) and one.nights[-1].started_at >= since
+        if (one.current or ended) and one.was_known and _of_series(one, options) and one.nights[-1].started_at >= since
     ]
-
-
-def _shown(one: Stretch, options: argparse.Namespace) -> bool:
-    named = any(_known(night, one) for night in (one.nights[-1], one.nights[0]))
-    return named and _of_series(one, options)
-
-
-def _known(night: CellNight, one: Stretch) -> bool:
-    """A series without a single figure, such as a cost without a price, is none."""
-    return night.figures.get(one.metric.figure) is not None or one.is_known
 
 
 def _of_series(one: Stretch, options: argparse.Namespace) -> bool:

@@ -54,10 +54,18 @@ class Stretch:
     @property
     def is_known(self) -> bool:
         """Whether the last night can have a number."""
-        last = self.nights[-1]
+        return self._has_number(self.nights[-1])
+
+    @property
+    def was_known(self) -> bool:
+        """Whether any night can: a cost without a price is no series."""
+        return any(map(self._has_number, reversed(self.nights)))
+
+    def _has_number(self, night: CellNight) -> bool:
         if self.metric.time is not None:
-            return bool((last.latency_ms(self.metric.time) > 0).any())
-        return last.figures.get(self.metric.figure) is not None
+            return bool((night.latency_ms(self.metric.time) > 0).any())
+        figure = night.figures.get(self.metric.figure)
+        return figure is not None and (figure > 0 or not self.metric.is_log)
 
 
 @dataclass(frozen=True)
