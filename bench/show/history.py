@@ -44,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = list(argv)
     action = arguments.pop(0) if arguments and arguments[0] in ACTIONS else "runs"
     options = _parser(action).parse_args(arguments)
+    if action != "accept":
+        options.since = _day(options.since)
     results = open_results(options.results)
     history = read_history(results, options.rebuild, lambda text: print(text, file=sys.stderr))
     accepted = read_accepted(results)
@@ -149,12 +151,14 @@ def _warn(history: History) -> None:
 def _watched(history: History, accepted: Sequence[Accepted], options: argparse.Namespace, ended: bool) -> list[Series]:
     """The wanted series. What pages together is counted over all, whatever is shown."""
     stretches = lay_out(history.nights)
-    since = _day(getattr(options, "since", None))
     paging = {name: paging_series(stretches, name) for name in {one.name for one in stretches}}
     return [
         watch(one, paging[one.name], accepted)
         for one in stretches
-        if (one.current or ended) and one.was_known and _of_series(one, options) and one.nights[-1].started_at >= since
+        if (one.current or ended)
+        and one.was_known
+        and _of_series(one, options)
+        and one.nights[-1].started_at >= options.since
     ]
 
 
@@ -167,7 +171,7 @@ def _wanted(night: CellNight, options: argparse.Namespace, dated: bool = True) -
         _matches(night.model, options.model)
         and _matches(night.dataset, options.dataset)
         and _matches(night.name, options.name)
-        and (not dated or night.started_at >= _day(options.since))
+        and (not dated or night.started_at >= options.since)
     )
 
 
@@ -180,6 +184,7 @@ def _matches(text: str, wanted: str | None) -> bool:
 
 
 def _day(given: str | None) -> str:
+    """The start of a day as times of start compare with it; empty, before all of them, without one."""
     if given is None:
         return ""
     try:

@@ -18,6 +18,8 @@ from bench.record.results import FoundRun, Results
 
 #: of what :mod:`bench.judge.night` makes of a run; another one than an index has makes it be built anew
 VERSION = "1"
+#: runs that take a while to read
+_LONG = 100
 _ARRAYS = {"asked": Asked, "answered": Answered}
 _PLAIN = [one.name for one in fields(CellNight) if one.name not in _ARRAYS]
 _TUPLES = ("models", "fingerprints")
@@ -62,23 +64,26 @@ def read_history(results: Results, rebuild: bool = False, tell: Callable[[str], 
     """
     found = results.runs()
     known = {} if rebuild else _indexed(results.index)
-    fresh: dict[str, list[CellNight]] = {}
+    kept = {run.name: known[run.name] for run in found if run.mark and known.get(run.name, ("",))[0] == run.mark}
+    new = [run for run in found if run.name not in kept]
+    if len(new) >= _LONG:
+        tell(f"reading {len(new):,} runs of {results.name} that are new or have changed")
     skipped: list[Skipped] = []
-    new = [run for run in found if known.get(run.name, ("", []))[0] != run.mark or not run.mark]
-    if len(new) >= 50:
-        tell(f"reading {len(new):,} runs of {results.name} for the first time")
+    read = 0
     for run in new:
         try:
-            fresh[run.name] = _read(results, run)
+            kept[run.name] = run.mark, _read(results, run)
         except ConfigError as error:
             skipped.append(Skipped(run.name, "; ".join(error.problems)))
-    kept = {run.name: (run.mark, fresh.get(run.name) or known.get(run.name, ("", []))[1]) for run in found}
-    lost = {one.run for one in skipped}
-    kept = {name: entry for name, entry in kept.items() if name not in lost}
-    if fresh or known.keys() - kept.keys():
+            continue
+        read += 1
+        if read % _LONG == 0:
+            # what has been read stays read if the rest is interrupted
+            _index(results.index, kept)
+    if read % _LONG or known.keys() - kept.keys():
         _index(results.index, kept)
     nights = [night for _, of_run in kept.values() for night in of_run]
-    return History(results, in_order(nights), tuple(skipped), len(fresh))
+    return History(results, in_order(nights), tuple(skipped), read)
 
 
 def in_order(nights: Iterable[CellNight]) -> tuple[CellNight, ...]:
