@@ -179,7 +179,7 @@ def _errors(one: Matched, limit: float) -> GateRow:
 def _time_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
     """Medians by prompt, and tails of what each request took over what its prompt usually takes."""
     pairs = [(a.times, b.times) for a, b in one.pairs]
-    invalid = [run.run_id for side in (0, 1) for run in one.arm(side) if run.invalid]
+    invalid = list(dict.fromkeys(run.run_id for side in (0, 1) for run in one.arm(side) if run.invalid))
     fewest = min((run.served for side in (0, 1) for run in one.arm(side)), default=0)
     for column in dict.fromkeys(name for pair in pairs for side in pair for name in side):
         have = [(a[column], b[column]) for a, b in pairs if column in a and column in b]
@@ -188,7 +188,9 @@ def _time_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
             needed = needed_for_quantile(q) if q > 0.5 else 1
             if family == "p99" and fewest < needed:
                 continue
-            logs = [log_ratios(a, b) if family == "p50" else tail_ratios(a, b, usual, q) for a, b in have]
+            # p99 hangs on the few slowest requests, to which the pace of their prompts only adds noise
+            pace = None if family == "p99" else usual
+            logs = [log_ratios(a, b) if family == "p50" else tail_ratios(a, b, pace, q) for a, b in have]
             row = _ratio_row(one, f"{column[:-3]}_{family}_ms", family, logs, margins[family])
             row = replace(
                 row,
@@ -212,7 +214,7 @@ def _rate_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
     pairs = [(a.rates[known[0]], b.rates[known[0]]) for a, b in one.pairs]
     row = _ratio_row(one, known[0], "throughput", [math.log(a / b) for a, b in pairs], margins["throughput"])
     row = replace(row, baseline=_middle([a for a, _ in pairs]), candidate=_middle([b for _, b in pairs]))
-    invalid = [run.run_id for side in (0, 1) for run in one.arm(side) if run.invalid]
+    invalid = list(dict.fromkeys(run.run_id for side in (0, 1) for run in one.arm(side) if run.invalid))
     yield _block(row, f"the measurement of {', '.join(invalid[:3])} is invalid") if invalid else row
 
 
@@ -284,7 +286,7 @@ def _question_row(one: Matched, metric: str, family: str, margin: float, more_is
         p = p / 2 if value > 0 else 1 - p / 2
     means = [sum(sum(row) / len(row) for row in side) / len(questions) for side in (old, new)]
     replies = min(map(len, [*old, *new]))
-    reason = f"{found.test}, {replies} {'reply' if replies == 1 else 'replies'} a question"
+    reason = f"{found.test}, {len(questions):,} questions x {replies} {'reply' if replies == 1 else 'replies'}"
     return GateRow(
         model=one.model,
         metric=metric,

@@ -17,9 +17,13 @@ def log_ratios(baseline: pd.Series[float], candidate: pd.Series[float]) -> float
     """
     import numpy as np
 
-    ratios = candidate.groupby(level=0).median() / baseline.groupby(level=0).median()
-    known = ratios.dropna().to_numpy(dtype=np.float64)
+    known = (_by_prompt(candidate) / _by_prompt(baseline)).dropna().to_numpy(dtype=np.float64)
     return float(np.median(np.log(known))) if known.size else float("nan")
+
+
+def _by_prompt(values: pd.Series[float]) -> pd.Series[float]:
+    medians: pd.Series[float] = values if values.index.is_unique else values.groupby(level=0).median()
+    return medians
 
 
 def references(pairs: Sequence[tuple[pd.Series[float], pd.Series[float]]]) -> pd.Series[float]:
@@ -30,25 +34,32 @@ def references(pairs: Sequence[tuple[pd.Series[float], pd.Series[float]]]) -> pd
     """
     import pandas as pd
 
-    arms = [pd.concat([pair[side] for pair in pairs]).groupby(level=0).median() for side in (0, 1) if pairs]
+    arms = [_by_prompt(pd.concat([pair[side] for pair in pairs])) for side in (0, 1) if pairs]
     if not arms:
         return pd.Series(dtype="float64")
     mean: pd.Series[float] = ((arms[0] * arms[1]) ** 0.5).dropna()
     return mean
 
 
-def tail_ratios(baseline: pd.Series[float], candidate: pd.Series[float], usual: pd.Series[float], q: float) -> float:
+def tail_ratios(
+    baseline: pd.Series[float], candidate: pd.Series[float], usual: pd.Series[float] | None, q: float
+) -> float:
     """``log`` of candidate over baseline of the ``q`` quantile (nearest rank) of requests over their prompt's usual.
 
     Prompts that one of the arms never served are left out; NaN without any.
+
+    Args:
+        usual: of :func:`references`; ``None`` takes the requests as they are.
     """
     import numpy as np
 
     ends = []
     for side in (baseline, candidate):
-        known = side[side.index.isin(usual.index)]
-        if known.empty:
+        paced = side.to_numpy(dtype=np.float64)
+        if usual is not None:
+            paced = paced / usual.reindex(side.index).to_numpy(dtype=np.float64)
+            paced = paced[np.isfinite(paced)]
+        if not paced.size:
             return float("nan")
-        paced = known.to_numpy(dtype=np.float64) / usual.reindex(known.index).to_numpy(dtype=np.float64)
         ends.append(float(np.quantile(paced, q, method="inverted_cdf")))
     return float(np.log(ends[1]) - np.log(ends[0]))

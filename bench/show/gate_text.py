@@ -189,7 +189,7 @@ def render_plan(plan: GatePlan, width: int) -> str:
         f"So many that an unchanged candidate is a PASS in {share} of gates,",
         f"and one worse by twice the margin a REGRESSION in {share}.",
         "What is worse by the margin itself is found half of the time, however many runs.",
-        f"Pairs are of runs of the present size ({plan.requests_per_run:,} requests each).",
+        f"Pairs are of runs of the present size ({plan.requests_per_run:,} requests each), judged once (--look 0).",
         "Requests, cost and time are of both sides together.",
     ]
     if any(row.assumed for row in plan.rows):
