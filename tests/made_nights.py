@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from made_run import MadeCell, make_run
 
+from bench.judge.night import Answered, Asked, CellNight, short_hash
+
+MODEL = "Qwen/Qwen3-8B"
+PINNED = "THUDM/GLM-4-9B-0414"
 FIRST = datetime(2026, 9, 1, 2, tzinfo=UTC)
 PROMPTS = "ab" * 32
 
@@ -26,7 +32,7 @@ class Service:
         slow: factor on all its times, beside the night's own.
         skill: share of right answers.
         failures: error kinds of its last requests.
-        header: of the cell's config, merged in.
+        price: of one request.
     """
 
     slow: float = 1.0
@@ -96,8 +102,6 @@ class Nights:
 
 
 def _finish(run: Path, config: Mapping[str, Any], dataset_key: str) -> Path:
-    import json
-
     header = json.loads((run / "run.json").read_text())
     for cell in header["cells"]:
         cell["config"] |= config
@@ -118,3 +122,54 @@ def altered(run: Path, table: str, **columns: Any) -> Path:
     # a change of content is a change of the file: never within the clock's own step
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
     return run
+
+
+def made_night(
+    at: int,
+    model: str = MODEL,
+    slow: float = 1.0,
+    accuracy: float = 0.8,
+    questions: int = 60,
+    reference: str | None = None,
+    hashes: dict[str, str] | None = None,
+    figures: dict[str, float | None] | None = None,
+    name: str = "nightly",
+) -> CellNight:
+    """A cell of a night out of thin air: latencies of prompts that differ far more than nights do; no run folder."""
+    random = np.random.default_rng(short_hash(f"{at} {model}") % 2**32)
+    question = np.array([short_hash(str(number)) for number in range(questions)])
+    own = np.exp(np.random.default_rng(7).normal(0, 1, questions))
+    ttft = (200 * own * slow * np.exp(random.normal(0, 0.1, questions))).astype(np.float32)
+    p50 = float(np.median(ttft))
+    known = {"planned": questions, "ok": questions, "scored": questions, "failure_rate": 0.0, "error_rate": 0.0}
+    latencies = {"ttft_p50_ms": p50, "ttft_p95_ms": None, "ttft_p99_ms": None, "e2e_p50_ms": p50}
+    rates = {f"{rate}_rate": 0.0 for rate in ("unparsed", "truncated", "refused")}
+    return CellNight(
+        run=f"{name}/{at:04}",
+        run_id=f"{at:04}",
+        name=name,
+        started_at=f"2026-01-01T00:{at // 60:02}:{at % 60:02}",
+        cell_id=f"cell {model}",
+        label=model,
+        model=model,
+        dataset="arithmetic",
+        variant="",
+        reference=reference,
+        hashes={
+            "prompt set": "aaaa",
+            "definitions": "schema 1",
+            "scorer": "numeric 1",
+            "sampling": "s",
+            "load": "l",
+            "provider": "p",
+            "reference": reference,
+            **(hashes or {}),
+        },
+        figures={**known, **latencies, **rates, "accuracy": accuracy, "cost": 0.001, **(figures or {})},
+        currency="CNY",
+        invalid=None,
+        models=(model,),
+        fingerprints=(),
+        asked=Asked(question, ttft, ttft * 2, np.full(questions, 50)),
+        answered=Answered(question, question, question, np.ones(questions, np.float32)),
+    )

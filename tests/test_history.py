@@ -10,7 +10,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from made_nights import Nights, Service, altered
+from made_nights import MODEL, PINNED, Nights, Service, altered, made_night
 
 from bench.cli import main
 from bench.domain import ConfigError
@@ -19,12 +19,9 @@ from bench.judge.history.reading import read_history
 from bench.judge.history.series import Series, lay_out, paging_series, watch
 from bench.judge.history.verdict import Outcome, judge_night
 from bench.judge.monitor import NightState
-from bench.judge.night import Answered, Asked, CellNight, short_hash
+from bench.judge.night import CellNight
 from bench.judge.night_metrics import METRICS_BY_NAME, normalised, prompt_medians
 from bench.record.results import open_results
-
-MODEL = "Qwen/Qwen3-8B"
-PINNED = "THUDM/GLM-4-9B-0414"
 
 
 @pytest.fixture(scope="module")
@@ -126,57 +123,6 @@ def test_runs_behind_an_address_are_the_same(results: Path, tmp_path: Path, monk
 
 
 # -- nights made of thin air: what series are made of
-
-
-def made_night(
-    at: int,
-    model: str = MODEL,
-    slow: float = 1.0,
-    accuracy: float = 0.8,
-    questions: int = 60,
-    reference: str | None = None,
-    hashes: dict[str, str] | None = None,
-    figures: dict[str, float | None] | None = None,
-    name: str = "nightly",
-) -> CellNight:
-    random = np.random.default_rng(short_hash(f"{at} {model}") % 2**32)
-    question = np.array([short_hash(str(number)) for number in range(questions)])
-    # prompts differ far more than nights do
-    own = np.exp(np.random.default_rng(7).normal(0, 1, questions))
-    ttft = (200 * own * slow * np.exp(random.normal(0, 0.1, questions))).astype(np.float32)
-    p50 = float(np.median(ttft))
-    known = {"planned": questions, "ok": questions, "scored": questions, "failure_rate": 0.0, "error_rate": 0.0}
-    latencies = {"ttft_p50_ms": p50, "ttft_p95_ms": None, "ttft_p99_ms": None, "e2e_p50_ms": p50}
-    rates = {f"{rate}_rate": 0.0 for rate in ("unparsed", "truncated", "refused")}
-    return CellNight(
-        run=f"{name}/{at:04}",
-        run_id=f"{at:04}",
-        name=name,
-        started_at=f"2026-01-01T00:{at // 60:02}:{at % 60:02}",
-        cell_id=f"cell {model}",
-        label=model,
-        model=model,
-        dataset="arithmetic",
-        variant="",
-        reference=reference,
-        hashes={
-            "prompt set": "aaaa",
-            "definitions": "schema 1",
-            "scorer": "numeric 1",
-            "sampling": "s",
-            "load": "l",
-            "provider": "p",
-            "reference": reference,
-            **(hashes or {}),
-        },
-        figures={**known, **latencies, **rates, "accuracy": accuracy, "cost": 0.001, **(figures or {})},
-        currency="CNY",
-        invalid=None,
-        models=(model,),
-        fingerprints=(),
-        asked=Asked(question, ttft, ttft * 2, np.full(questions, 50)),
-        answered=Answered(question, question, question, np.ones(questions, np.float32)),
-    )
 
 
 def the_series(nights: list[CellNight], metric: str, model: str = MODEL, **options: object) -> Series:

@@ -145,15 +145,21 @@ def _repeated(night: CellNight, earlier: Sequence[CellNight]) -> list[Notice]:
 
 def _answered(night: CellNight, earlier: Sequence[CellNight]) -> list[Notice]:
     """Answers that differ between the nights more often than within one, or than between nights before."""
+    import numpy as np
+
     if not earlier:
         return []
     last = earlier[-1]
     between, within = disagreements(last, night)
+    # prompts of which a reply failed have nothing to hold themselves against
+    repeated = np.isfinite(within)
+    if repeated.sum() >= _PROMPTS:
+        between, within = between[repeated], within[repeated]
     n = int(between.size)
     if n < _PROMPTS:
         return []
     rate = float(between.mean())
-    if not math.isnan(float(within.sum())):
+    if repeated.sum() >= _PROMPTS:
         p, usual = _above_zero(between - within), float(within.mean())
     else:
         pairs = [disagreements(*pair)[0] for pair in pairwise(earlier)]
