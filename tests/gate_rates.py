@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from bench.judge.gate import LOOK_LIMITS, GateMetric, Verdict, gate_verdicts, run_ratio
 from bench.judge.gate_arms import ArmRun, Arms, Matched
-from bench.judge.gating import GateRow, judge_arms
+from bench.judge.gate_rows import GateRow
+from bench.judge.gating import judge_arms
 from bench.judge.monitor import ACCURACY_GATE, RATIO_GATE, monitor
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from bench.judge.gate_arms import Arms, Matched
-from bench.judge.gating import GATE_MARGINS, GateRow, judge_arms, pooled
+from bench.judge.gate_quality import pooled
+from bench.judge.gate_rows import GATE_MARGINS, GateRow
+from bench.judge.gating import judge_arms
 from bench.judge.statistics.comparison import compare_samples
 from bench.judge.statistics.floats import t_quantile
 

@@ -6,73 +6,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.judge.gate import (
-    LOOK_LIMITS,
-    MARGINS,
-    GateMetric,
-    Verdict,
-    gate_verdicts,
-    joint_verdict,
-    run_ratio,
-)
-from bench.judge.gate_arms import SHARES, Arms, Matched
-from bench.judge.intervals import clopper_pearson, needed_for_quantile
+from bench.judge.gate import LOOK_LIMITS, GateMetric, Verdict, gate_verdicts, joint_verdict, run_ratio
+from bench.judge.gate_arms import Arms, Matched
+from bench.judge.gate_quality import quality_rows
+from bench.judge.gate_rows import GATE_MARGINS, GateRow
+from bench.judge.intervals import needed_for_quantile
 from bench.judge.paired_logs import log_ratios, references, tail_ratios
-from bench.judge.statistics.comparison import compare_samples
-from bench.judge.statistics.outcomes import BLOCKING_DIFFERENCE, ERROR_LIMIT
 
 #: pairs of the first look, and of both together
 PAIRS, BOTH_LOOKS = 8, 16
-#: what may get worse before it counts, and the share of errors above which nothing is said
-GATE_MARGINS = {
-    **MARGINS,
-    "cost": 0.05,
-    "unparsed": BLOCKING_DIFFERENCE,
-    "truncated": BLOCKING_DIFFERENCE,
-    "errors": ERROR_LIMIT,
-}
-#: two-sided confidence of the interval whose end is the one-sided 95% bound
-_BOUND = 0.90
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-
-
-@dataclass(frozen=True)
-class GateRow:
-    """One metric of one model.
-
-    Attributes:
-        model, metric: what it is of; ``family`` names its margin.
-        unit: ``ratio`` or ``points``: of ``change`` and ``upper``.
-        baseline, candidate: typical figures of both arms; ``None`` where there are none.
-        change: how much worse the candidate is; upper: one-sided 95% bound of it.
-        p, p_adjusted: one-sided, and adjusted over all metrics and models.
-        series: the change pair by pair; empty for what is paired by question.
-        n: pairs, or questions.
-        reason: why nothing can be said, or what it stands on.
-        blocked: whether the reason forbids a verdict.
-    """
-
-    model: str
-    metric: str
-    family: str
-    unit: str
-    baseline: float | None
-    candidate: float | None
-    change: float | None
-    upper: float | None
-    margin: float
-    p: float | None
-    n: int
-    series: tuple[float, ...] = ()
-    reason: str = ""
-    blocked: bool = False
-    p_adjusted: float | None = None
-    verdict: Verdict = Verdict.INCONCLUSIVE
-
-    @property
-    def name(self) -> str:
-        """Model and metric."""
-        return f"{self.model} {self.metric}"
 
 
 @dataclass(frozen=True)
@@ -146,8 +89,13 @@ def _notes(arms: Arms, look: int, pairs: int, joint: Verdict) -> Iterator[str]:
 
 def _rows(one: Matched, margins: Mapping[str, float]) -> list[GateRow]:
     errors = _errors(one, margins["errors"])
-    rows = [*_time_rows(one, margins), *_rate_rows(one, margins), *_cost_rows(one, margins), *_quality(one, margins)]
-    return [*([_block(row, errors.reason) for row in rows] if errors.blocked else rows), errors]
+    rows = [
+        *_time_rows(one, margins),
+        *_rate_rows(one, margins),
+        *_cost_rows(one, margins),
+        *quality_rows(one, margins),
+    ]
+    return [*([row.block(errors.reason) for row in rows] if errors.blocked else rows), errors]
 
 
 def _errors(one: Matched, limit: float) -> GateRow:
@@ -172,7 +120,7 @@ def _errors(one: Matched, limit: float) -> GateRow:
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         reason = f"errors over {limit:.0%} ({', '.join(bad[:3])}{more}): such a run says nothing; make its pair again"
-        return _block(row, reason)
+        return row.block(reason)
     return replace(row, reason=f"no run has more than {limit:.0%} of errors")
 
 
@@ -198,11 +146,11 @@ def _time_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
                 candidate=_middle([_quantile(b, q) for _, b in have]),
             )
             if invalid:
-                row = _block(row, f"the measurement of {', '.join(invalid[:3])} is invalid")
+                row = row.block(f"the measurement of {', '.join(invalid[:3])} is invalid")
             elif fewest < needed:
-                row = _block(row, f"{family} needs {needed} served requests in each run, {fewest} here")
+                row = row.block(f"{family} needs {needed} served requests in each run, {fewest} here")
             elif len(have) < len(pairs):
-                row = _block(row, f"{len(pairs) - len(have)} of {len(pairs)} pairs have no {column} on both sides")
+                row = row.block(f"{len(pairs) - len(have)} of {len(pairs)} pairs have no {column} on both sides")
             yield row
 
 
@@ -215,7 +163,7 @@ def _rate_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
     row = _ratio_row(one, known[0], "throughput", [math.log(a / b) for a, b in pairs], margins["throughput"])
     row = replace(row, baseline=_middle([a for a, _ in pairs]), candidate=_middle([b for _, b in pairs]))
     invalid = list(dict.fromkeys(run.run_id for side in (0, 1) for run in one.arm(side) if run.invalid))
-    yield _block(row, f"the measurement of {', '.join(invalid[:3])} is invalid") if invalid else row
+    yield row.block(f"the measurement of {', '.join(invalid[:3])} is invalid") if invalid else row
 
 
 def _all_know(one: Matched, name: str) -> bool:
@@ -254,66 +202,6 @@ def _ratio_row(one: Matched, metric: str, family: str, logs: Sequence[float], ma
         series=tuple(math.expm1(d) for d in logs),
         reason="" if found.pairs > 1 else "one pair of runs",
     )
-
-
-def _quality(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
-    """Accuracy lost, and shares of replies gained that say nothing of skill; paired by question over all runs."""
-    shares = [_question_row(one, f"{name}_rate", name, margins[name], True) for name in SHARES]
-    accuracy = _question_row(one, "accuracy", "accuracy", margins["accuracy"], False)
-    if accuracy is None:
-        return
-    apart = [row.family for row in shares if row is not None and abs(row.change or 0.0) > BLOCKING_DIFFERENCE + 1e-12]
-    if apart:
-        accuracy = _block(accuracy, f"shares of {' and '.join(apart)} replies differ by more than 2 points")
-    yield accuracy
-    yield from (row for row in shares if row is not None)
-
-
-def _question_row(one: Matched, metric: str, family: str, margin: float, more_is_worse: bool) -> GateRow | None:
-    sides = [pooled(one, side, family if more_is_worse else None) for side in (0, 1)]
-    questions = sorted(sides[0].keys() & sides[1].keys())
-    if not questions:
-        return None
-    old, new = ([side[name] for name in questions] for side in sides)
-    clusters = [one.clusters.get(name, name) for name in questions] if one.clusters else None
-    worse = (new, old) if more_is_worse else (old, new)
-    found = compare_samples(*worse, clusters=clusters, confidence=_BOUND)
-    value, upper, p = found.estimate.value, found.estimate.high, found.p
-    if upper is None and not found.a_ahead and not found.b_ahead:
-        # Not one question differs: the share that does may still be as much as this.
-        upper = clopper_pearson(0, found.clusters, _BOUND).high
-    if p is not None and value is not None:
-        p = p / 2 if value > 0 else 1 - p / 2
-    means = [sum(sum(row) / len(row) for row in side) / len(questions) for side in (old, new)]
-    replies = min(map(len, [*old, *new]))
-    reason = f"{found.test}, {len(questions):,} questions x {replies} {'reply' if replies == 1 else 'replies'}"
-    return GateRow(
-        model=one.model,
-        metric=metric,
-        family=family,
-        unit="points",
-        baseline=means[0],
-        candidate=means[1],
-        change=value,
-        upper=upper,
-        margin=margin,
-        p=p,
-        n=len(questions),
-        reason=reason,
-    )
-
-
-def pooled(one: Matched, side: int, label: str | None) -> dict[str, list[float]]:
-    """Scores (or ones and zeros of a label) of every question over all runs of an arm."""
-    found: dict[str, list[float]] = {}
-    for run in one.arm(side):
-        for name, values in (run.scores if label is None else run.labelled[label]).items():
-            found.setdefault(name, []).extend(values)
-    return found
-
-
-def _block(row: GateRow, reason: str) -> GateRow:
-    return replace(row, blocked=True, reason=reason)
 
 
 def _quantile(values: object, q: float) -> float:

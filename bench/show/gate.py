@@ -16,7 +16,8 @@ from bench.domain import ConfigError
 from bench.judge.gate import Verdict
 from bench.judge.gate_arms import Arms, read_arms, read_one_run
 from bench.judge.gate_plan import plan_gate
-from bench.judge.gating import GATE_MARGINS, judge_arms
+from bench.judge.gate_rows import GATE_MARGINS
+from bench.judge.gating import judge_arms
 from bench.record import find_run
 from bench.show.gate_text import as_plain, junit, markdown, render, render_plan
 from bench.show.notify import notify, read_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.judge.gate import Verdict
-from bench.judge.gating import GateRow
+from bench.judge.gate_rows import GateRow
 
 
 @dataclass(frozen=True)
