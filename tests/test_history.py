@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -324,3 +326,24 @@ def test_a_wrong_place_or_day_is_refused(tmp_path: Path) -> None:
     assert main(["history", "--results", str(tmp_path / "nowhere")]) == 2
     assert main(["history", "--results", str(tmp_path), "--since", "soon"]) == 2
     assert main(["history", "--results", str(tmp_path)]) == 0
+
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "nightly.md"
+
+
+def test_what_the_page_on_nights_shows_can_be_typed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    shown = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in shown if line.startswith("bench ")]
+    assert len(commands) == 5
+    monkeypatch.chdir(results.parent)
+    run = runs_of(results)[2].name
+    codes = {}
+    for command in commands:
+        words = [run if word == "RUN" else word for word in command]
+        codes[" ".join(words[:2])] = main([*words, "dry_run=true"] if words[0] == "run" else words)
+    assert codes.pop("gate latest") == 5, "four nights are too few to tell"
+    assert set(codes.values()) == {0}
+    # what the schedulers run is the same two commands
+    scheduled = set(re.findall(r"bench (?:run|gate) [a-z]+[^\s|&>]*", text))
+    assert scheduled == {"bench run experiment=nightly", "bench gate latest"}
