@@ -48,7 +48,7 @@ NOT_LABELLED: dict[str, dict[str, list[float]]] = {"unparsed": {}, "truncated": 
 
 @dataclass(frozen=True)
 class Line:
-    """One figure beside the design's; ``nan`` where it has none."""
+    """One figure beside the design's, ``nan`` where it has none; ``spread`` between rounds where it is no share of them."""
 
     name: str
     got: float
@@ -57,9 +57,12 @@ class Line:
     wanted_rounds: int = DESIGN_SERIES
     nights: float = math.nan
     wanted_nights: float = math.nan
+    spread: float | None = None
 
     @property
     def error(self) -> float:
+        if self.spread is not None:
+            return self.spread / math.sqrt(self.rounds)
         return math.sqrt(max(self.got * (1 - self.got), 0.25 / self.rounds) / self.rounds)
 
     @property
@@ -83,7 +86,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Service:
-    """How the nights of a service vary."""
+    """How the nights of a service vary: ``sd`` is of what each adds to its share of the night before."""
 
     sd: float
     correlation: float = 0.0
@@ -95,7 +98,7 @@ class Service:
         level = np.empty_like(noise)
         level[0] = noise[0]
         for night in range(1, noise.size):
-            level[night] = self.correlation * level[night - 1] + math.sqrt(1 - self.correlation**2) * noise[night]
+            level[night] = self.correlation * level[night - 1] + noise[night]
         bad = random.random(NIGHTS) < self.outliers
         return level[-NIGHTS:] + bad * random.exponential(8 * self.sd, NIGHTS)
 
