@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import bench_process
 import numpy as np
 import pytest
 from made_nights import MODEL, PINNED, Nights, Service, altered, made_night
@@ -17,6 +18,7 @@ from made_nights import MODEL, PINNED, Nights, Service, altered, made_night
 from bench.cli import main
 from bench.domain import ConfigError
 from bench.judge.history.accepted import FILE, Accepted, accept, read_accepted
+from bench.judge.history.drift import Sign, agreements, find_drift
 from bench.judge.history.reading import read_history
 from bench.judge.history.series import Series, lay_out, paging_series, watch
 from bench.judge.history.verdict import Outcome, judge_night
@@ -331,6 +333,32 @@ def test_a_wrong_place_or_day_is_refused(tmp_path: Path) -> None:
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "nightly.md"
 
 
+@pytest.mark.slow
+def test_two_recorded_nights_make_series_and_a_changed_model_shows(tmp_path: Path) -> None:
+    """Whole runs on the simulator: what the made nights of the other tests take for granted of a run folder."""
+    for skill in (0.9, 0.1):
+        words = ["run", "experiment=nightly", "model=qwen3-8b,glm-4-9b-0414", "dataset=arithmetic", "dataset.limit=24"]
+        knobs = ["provider.knobs.speed=0", f"provider.knobs.models={{Qwen/Qwen3-8B:{{skill:{skill}}}}}"]
+        done = bench_process.run([*words, *knobs, "repeats=2", "report=none"], tmp_path)
+        assert done.returncode == 0, done.stderr
+    nights = read_history(open_results(str(tmp_path / "results"))).nights
+    assert [(night.model, night.variant, night.is_reference) for night in nights] == [
+        (MODEL, "", False),
+        (PINNED, "", True),
+    ] * 2
+    # the knobs play a service that changes: they are no other way of asking
+    assert nights[0].hashes == nights[2].hashes
+    assert None not in nights[0].hashes.values()
+    one = the_series(list(nights), "e2e_p50")
+    assert (len(one.nights), one.stretch.referenced) == (2, True)
+    assert all(np.isfinite(one.x))
+    assert one.figures == [night.figures["e2e_p50_ms"] for night in (nights[0], nights[2])]
+    # at temperature 0 the same texts come again, so that other answers are no chance
+    assert agreements(nights[0], raw=True) == (24, 24)
+    assert [(found.sign, found.night.model) for found in find_drift(nights)] == [(Sign.ANSWERS, MODEL)]
+
+
+@pytest.mark.slow
 def test_what_the_page_on_nights_shows_can_be_typed(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = DOCS.read_text(encoding="utf-8")
     shown = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]

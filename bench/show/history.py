@@ -135,9 +135,7 @@ def _series(history: History, accepted: Sequence[Accepted], options: argparse.Na
 def _tell(history: History, series: Sequence[Series], nights: Sequence[CellNight]) -> None:
     """Alarms and notices after the table; runs left out go to standard error."""
     last = set(list(dict.fromkeys(night.run for night in nights))[-DRIFT_RUNS:])
-    # the nights before them are what they are held against
-    runs = list(dict.fromkeys(night.run for night in nights))[-3 * DRIFT_RUNS :]
-    notices = [one for one in find_drift([n for n in nights if n.run in set(runs)]) if one.night.run in last]
+    notices = find_drift(nights, last)
     for line in said_of(series, notices, ()):
         print(line)
     _warn(history)
@@ -200,7 +198,7 @@ def _accept(history: History, accepted: Sequence[Accepted], options: argparse.Na
     if not found:
         raise ConfigError(f"{options.series}: there is no such series; `bench history series` lists them")
     if len(found) > 1 and not options.all:
-        listed = "\n".join(f"  {one.id}" for one in found[:SHOWN_RUNS])
+        listed = "\n".join(f"  {printable(one.id)}" for one in found[:SHOWN_RUNS])
         raise ConfigError(f"{options.series}: matches {len(found)} series; name one, or add --all:\n{listed}")
     paging = {name: paging_series(stretches, name) for name in {one.name for one in stretches}}
     changes = []

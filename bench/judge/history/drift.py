@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -52,8 +52,8 @@ class Notice:
     p: float | None = None
 
 
-def find_drift(nights: Iterable[CellNight]) -> list[Notice]:
-    """Every sign between nights that follow each other, in order of time.
+def find_drift(nights: Iterable[CellNight], runs: Container[str] | None = None) -> list[Notice]:
+    """Every sign between nights that follow each other, in order of time; of some ``runs`` alone where they are given.
 
     Nights compare when the same model was asked the same prompts in the same way by one provider; answers when the same
     scorer read them.
@@ -65,7 +65,8 @@ def find_drift(nights: Iterable[CellNight]) -> list[Notice]:
     found = []
     for place in places.values():
         for at in range(1, len(place)):
-            found += signs_of(place[at], place[max(0, at - LOOK_BACK) : at])
+            if runs is None or place[at].run in runs:
+                found += signs_of(place[at], place[max(0, at - LOOK_BACK) : at])
     return sorted(found, key=lambda one: (one.night.started_at, one.night.run, one.night.cell_id))
 
 

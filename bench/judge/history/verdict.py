@@ -61,20 +61,13 @@ def judge_night(
     stretches = [one for one in lay_out(together) if one.nights[-1].run == run[0].run]
     paging = paging_series(stretches, run[0].name)
     series = tuple(watch(one, paging, accepted) for one in stretches)
-    notices = tuple(one for one in find_drift(_recent(together)) if one.night.run == run[0].run)
+    notices = tuple(find_drift(together, {run[0].run}))
     alarms = [one for one in series if one.pages]
     if alarms:
         return NightVerdict(Outcome.FAIL, series, notices, tuple(map(alarm_text, alarms)), transient(series))
     unsure = _undecided(series)
     outcome = Outcome.INCONCLUSIVE if unsure else Outcome.PASS
     return NightVerdict(outcome, series, notices, unsure, transient(series))
-
-
-def _recent(nights: Sequence[CellNight]) -> list[CellNight]:
-    """The nights that signs of drift are found in."""
-    runs = list(dict.fromkeys(night.run for night in nights))[-100:]
-    kept = set(runs)
-    return [night for night in nights if night.run in kept]
 
 
 def transient(series: Iterable[Series]) -> tuple[Series, ...]:
