@@ -14,9 +14,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from gate_rates import gates
 from made_run import MadeCell, make_run
 
 from bench.cli import main
+from bench.domain import ConfigError
 from bench.judge.gate import Verdict
 from bench.judge.gate_arms import read_arms
 from bench.judge.gate_plan import pairs_needed, plan_gate
@@ -127,6 +129,8 @@ def test_looks_and_skips(tmp_path: Path) -> None:
     (one,) = read.matched
     many = replace(read, matched=(replace(one, pairs=one.pairs * 8),))
     assert (judge_arms(many).look, judge_arms(many).limit) == (2, 0.048), "16 pairs are the second look"
+    with pytest.raises(ConfigError, match="ttft_p50_ms"):
+        judge_arms(read, skip=["p59"])
     found = verdicts(judge_arms(read, skip=["accuracy", "p95"]))
     assert not any("p95" in name or name == "accuracy" for name in found)
 
@@ -231,6 +235,8 @@ def test_the_plan_says_what_a_verdict_takes(tmp_path: Path, capsys: pytest.Captu
     code, out, _ = run(capsys, "gate", *new, "--baseline", *old, "--plan")
     assert code == 0
     assert f"{questions:,} questions x 5" in out
+    for useless in (["--plan", "--look", "1"], ["--power", "0.9"], ["--plan", "--by", "model.name"]):
+        assert run(capsys, "gate", *new, "--baseline", *old, *useless)[0] == 2
 
 
 def test_pairs_needed_give_the_power_that_was_asked_for() -> None:
@@ -266,6 +272,16 @@ def test_tails_are_taken_at_the_prompts_own_pace() -> None:
     empty = pd.Series(dtype="float64")
     assert np.isnan(log_ratios(empty, slower[0][0]))
     assert np.isnan(tail_ratios(empty, slower[0][0], usual, 0.95))
+
+
+@pytest.mark.slow
+def test_gates_err_as_seldom_as_they_are_said_to() -> None:
+    """Of p50: none among equals, all at twice the margin; `python tests/gate_rates.py` gives the whole table."""
+    null, slower = (
+        gates(np.random.default_rng([7, place]), 12, 200, shift, ("p50",)) for place, shift in enumerate((0, 0.1))
+    )
+    assert (null.regressions["p50"], null.passes["p50"]) == (0, 1)
+    assert slower.regressions["p50"] == 1
 
 
 def test_hooks_are_bounded_and_run_no_shell(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.domain import ConfigError
 from bench.judge.gate import LOOK_LIMITS, GateMetric, Verdict, gate_verdicts, joint_verdict, run_ratio
 from bench.judge.gate_arms import Arms, Matched
 from bench.judge.gate_quality import quality_rows
@@ -46,14 +47,22 @@ def judge_arms(
         skip: metrics or families of them that are not judged.
         look: 1 or 2 of the two that the pairs are planned for, 0 for a single look at p 0.05; by default 1, and 2
             from 16 pairs on.
+
+    Raises:
+        ConfigError: nothing is called as what is to be skipped.
     """
     limits = {**GATE_MARGINS, **(margins or {})}
     pairs = min((len(one.pairs) for one in arms.matched), default=0)
     look = (2 if pairs >= BOTH_LOOKS else 1) if look is None else look
     limit = 0.05 if look == 0 else LOOK_LIMITS[look - 1]
-    rows = [
-        row for one in arms.matched for row in _rows(one, limits) if row.metric not in skip and row.family not in skip
-    ]
+    every = [row for one in arms.matched for row in _rows(one, limits)]
+    unknown = sorted(set(skip) - {name for row in every for name in (row.metric, row.family)} - set(GATE_MARGINS))
+    if unknown:
+        raise ConfigError(
+            f"skip {', '.join(unknown)}: is no metric here; there are: "
+            + ", ".join(dict.fromkeys(row.metric for row in every))
+        )
+    rows = [row for row in every if row.metric not in skip and row.family not in skip]
     tested = [
         GateMetric(
             row.name,

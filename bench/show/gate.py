@@ -48,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
     settings = _settings(options)
     width = shutil.get_terminal_size((120, 24)).columns
     if options.plan:
-        print(render_plan(plan_gate(_arms(options), settings.margins, options.power), width))
+        _refuse(options, "--plan: judges nothing", "look", "junit", "markdown", "json", "plots", "notify", "skip")
+        print(render_plan(plan_gate(_arms(options), settings.margins, options.power or 0.8), width))
         return 0
     shown = _judged(options, settings)
     print(render(shown, width))
@@ -102,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plan", action="store_true", help="say how many pairs and requests a verdict takes, and what they cost"
     )
-    parser.add_argument(
-        "--power", type=float, default=0.8, metavar="SHARE", help="wanted power of --plan (default: 0.8)"
-    )
+    parser.add_argument("--power", type=float, metavar="SHARE", help="wanted power of --plan (default: 0.8)")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, a test case per metric and model")
     parser.add_argument("--markdown", metavar="FILE", help="write Markdown for a pull-request comment")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
@@ -126,7 +125,9 @@ def _settings(options: argparse.Namespace) -> Settings:
     for text in options.margin:
         name, _, value = text.partition("=")
         margins[name] = _share(f"--margin {text}", name, value)
-    if not 0 < options.power < 1:
+    if options.power is not None and not options.plan:
+        raise ConfigError("--power: belongs to --plan")
+    if options.power is not None and not 0 < options.power < 1:
         raise ConfigError(f"--power {options.power:g}: must lie between 0 and 1")
     command = read_command(options.notify, "--notify") if options.notify else found.command
     return Settings(margins, found.skip | frozenset(options.skip), command, found.timeout_s)
@@ -176,6 +177,7 @@ def _arms(options: argparse.Namespace) -> Arms:
         raise ConfigError("--plan: plans runs made in pairs; name runs of a baseline instead of history")
     paths = [find_run(name, results) for name in options.runs]
     if options.by is not None:
+        _refuse(options, "--by: compares the cells that differ in it", "cell", "baseline_cell")
         if len(paths) > 1 or len(options.baseline) > 1:
             raise ConfigError("--by: takes one run, whose repeats are the pairs, and one value for --baseline")
         return read_one_run(paths[0], options.by, options.baseline[0])
@@ -186,15 +188,9 @@ def _judged(options: argparse.Namespace, settings: Settings) -> Shown:
     if options.baseline == [HISTORY]:
         from bench.show.gate_night import judge_latest
 
-        given = [
-            name
-            for name in ("by", "cell", "baseline_cell", "margin", "skip", "look")
-            if getattr(options, name) not in (None, [])
-        ]
-        if given:
-            raise ConfigError(
-                f"--{given[0].replace('_', '-')}: belongs to pairs of runs; the nightly monitor has its own rules"
-            )
+        _refuse(
+            options, "the nightly monitor has rules of its own", "by", "cell", "baseline_cell", "margin", "skip", "look"
+        )
         if len(options.runs) > 1:
             raise ConfigError("--baseline history: judges one run, the last night")
         return judge_latest(find_run(options.runs[0], Path(options.results_dir)), options.results_dir)
@@ -208,6 +204,17 @@ def _judged(options: argparse.Namespace, settings: Settings) -> Shown:
         gate.arms.runs[1],
         _about(gate.look, gate.limit, gate.pairs),
     )
+
+
+def _refuse(options: argparse.Namespace, why: str, *names: str) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in (None, [])]
+    if given:
+        raise ConfigError(f"{why}, so {' and '.join(given)} would do nothing")
 
 
 def _about(look: int, limit: float, pairs: int) -> str:
