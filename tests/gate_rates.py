@@ -10,7 +10,7 @@ sd 2%, independent. E2: 5% and 0.3 of the night before, 3% of nights slower, in 
 8%, 0.5, 5%. A pinned reference shares the night; both have 1.5% of their own. The shift comes with night 41 of 60.
 Accuracy: each question's chance of a right answer is Beta(3.44, 0.86), asked 500 x 2 times a night, or 200 x 1; a drop
 takes as much from all of them, down to 0. Pairs of runs share 5% of noise, each run has 1.5% of its own, 200 prompts
-(1,000 for p99). The family of 120 tests: 20 models x 6 metrics of 8 pairs with a log spread of 4.5%, 12 of them worse
+(1,000 for p99). The family of 120 tests: 20 models x 6 metrics of 8 pairs with a log spread of 6.5%, 12 of them worse
 by 20%.
 """
 
@@ -298,7 +298,7 @@ def family_lines(rounds: int, seed: int) -> Iterator[Line]:
     discoveries, naive = [], []
     for _ in range(rounds):
         truth = np.arange(120) < 12
-        logs = random.normal(np.where(truth, math.log(1.2), 0.0)[:, None], 0.045, (120, 8))
+        logs = random.normal(np.where(truth, math.log(1.2), 0.0)[:, None], 0.065, (120, 8))
         ratios = [run_ratio(np.ones(8), np.exp(row)) for row in logs]
         tests = [
             GateMetric(str(place), found.p_slower, (found.ratio or 1) - 1, (found.high or 1) - 1, 0.05)
