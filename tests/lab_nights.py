@@ -27,13 +27,23 @@ WEAKER = QUIET | {"skill": 0.76}
 
 
 def night(results: Path, seed: int, knobs: dict[str, float]) -> None:
-    """One run; the simulator draws anew each night, as a service at a temperature does."""
+    """One run: 80 questions 12 times, about the replies of 500 questions twice.
+
+    The simulator draws every answer anew each night, so that accuracy varies from night to night as sampling makes it.
+    """
     told: dict[str, Any] = {MODEL: knobs, REFERENCE: QUIET}
     models = ",".join(f"{name}:{{{','.join(f'{k}:{v}' for k, v in one.items())}}}" for name, one in told.items())
     command = [
         *(sys.executable, "-m", "bench", "run", "experiment=nightly", "-m"),
-        *("model=qwen3-8b,glm-4-9b-0414", "dataset=arithmetic", "sampling.temperature=0.7", "report=none"),
-        *(f"results_dir={results}", "provider.knobs.speed=10", f"provider.knobs.seed={seed}"),
+        *(
+            "model=qwen3-8b,glm-4-9b-0414",
+            "dataset=arithmetic",
+            "sampling.temperature=0.7",
+            "repeats=12",
+            "report=none",
+        ),
+        *(f"results_dir={results}", "provider.knobs.speed=20", f"provider.knobs.seed={seed}"),
+        "provider.knobs.answer_correlation=0",
         f"provider.knobs.models={{{models}}}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

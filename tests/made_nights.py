@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from made_run import MadeCell, make_run
 
-from bench.judge.night import Answered, Asked, CellNight, short_hash
+from bench.judge.night import Asked, CellNight
+from bench.judge.night_answers import Answered, short_hash
 
 MODEL = "Qwen/Qwen3-8B"
 PINNED = "THUDM/GLM-4-9B-0414"

@@ -17,7 +17,8 @@ from made_nights import Nights, Service, altered, made_night
 from bench.cli import main
 from bench.judge.history.drift import Sign, disagreements, find_drift, more_often
 from bench.judge.history.reading import read_history
-from bench.judge.night import Answered, CellNight
+from bench.judge.night import CellNight
+from bench.judge.night_answers import Answered
 from bench.record.results import open_results
 
 

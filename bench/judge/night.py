@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bench import record
 from bench.judge.metrics import CELL_METRICS, CellRows
 from bench.judge.metrics.quality import rates_of
+from bench.judge.night_answers import KEPT_REQUESTS, Answered, answers_by_cell, hashes_of
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.sides import Side
 from bench.names import same_model
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
     Values = NDArray[np.float32]
 
-#: requests of one cell whose latencies are kept by prompt; of more, evenly spaced ones
-KEPT_REQUESTS = 20_000
 #: latency figures of a night, in ms; of open loads they count from when the request was due
 LATENCIES = tuple(f"{time}_{q}_ms" for time in ("ttft", "e2e") for q in ("p50", "p95", "p99"))
 #: further figures of the summary that nights are compared by
@@ -58,23 +56,6 @@ class Asked:
     ttft_ms: Values
     e2e_ms: Values
     prompt_tokens: Ids
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Scored replies by the cell's own scorer, one place each in every array, in order of question and repeat.
-
-    Attributes:
-        question: :func:`short_hash` of the sample id.
-        answer: of what the scorer read from the reply, of its label where it read nothing.
-        text: of the raw text; 0 unless the cell asks at temperature 0.
-        value: the score, 0..1.
-    """
-
-    question: Ids
-    answer: Ids
-    text: Ids
-    value: Values
 
 
 @dataclass(frozen=True)
@@ -127,15 +108,8 @@ def nights_of(run: RunRows) -> list[CellNight]:
     Raises:
         ConfigError: the run has no requests (yet), or a table is damaged; names it.
     """
-    words = _Words(_texts(run), _read_answers(run))
-    return [_night(run, cell, words) for cell in run.cells]
-
-
-@lru_cache(maxsize=65_536)
-def short_hash(text: str) -> int:
-    """64 bits that stand for a text, positive or negative, never 0; the same on every machine."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True) or 1
+    answers = answers_by_cell(run)
+    return [_night(run, cell, answers[cell.cell_id]) for cell in run.cells]
 
 
 def settings_hash(value: Any) -> str:
@@ -144,16 +118,7 @@ def settings_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class _Words:
-    """Raw texts by request and choice, ``None`` without a cell whose replies should repeat themselves; and what the
-    scorers read from them, by scorer too."""
-
-    texts: pd.Series[Any] | None
-    read: pd.Series[Any]
-
-
-def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
+def _night(run: RunRows, cell: CellInfo, answered: Answered) -> CellNight:
     import numpy as np
 
     side = Side(run, cell, cell.label)
@@ -188,7 +153,7 @@ def _night(run: RunRows, cell: CellInfo, words: _Words) -> CellNight:
         models=_said(identities["response_model"]),
         fingerprints=_said(identities["system_fingerprint"]),
         asked=_asked(rows, cell.is_open),
-        answered=_answered(cell, scores, words),
+        answered=answered,
     )
 
 
@@ -239,12 +204,6 @@ def _said(values: pd.Series[Any]) -> tuple[str, ...]:
     return tuple(sorted(str(value) for value in values.dropna().unique()))
 
 
-def _ids(texts: Iterable[Any]) -> Ids:
-    import numpy as np
-
-    return np.fromiter((short_hash(str(text)) for text in texts), np.int64)
-
-
 def _asked(rows: CellRows, is_open: bool) -> Asked:
     import numpy as np
 
@@ -253,42 +212,8 @@ def _asked(rows: CellRows, is_open: bool) -> Asked:
     kept = answered.iloc[::step]
     due = "due_" if is_open else ""
     return Asked(
-        _ids(kept["sample_id"]),
+        hashes_of(kept["sample_id"]),
         kept[f"{due}ttft_ms"].to_numpy(dtype=np.float32),
         kept[f"{due}e2e_ms"].to_numpy(dtype=np.float32),
         kept["prompt_tokens"].fillna(-1).to_numpy(dtype=np.int64),
     )
-
-
-def _answered(cell: CellInfo, scores: pd.DataFrame, words: _Words) -> Answered:
-    import numpy as np
-    import pandas as pd
-
-    rows = scores.sort_values(["sample_id", "repeat", "choice"], kind="stable").iloc[:KEPT_REQUESTS]
-    read = words.read.reindex(pd.MultiIndex.from_frame(rows[["request_id", "choice", "scorer"]]))
-    answers = [
-        label if pd.isna(answer) else answer for answer, label in zip(read.to_numpy(), rows["label"], strict=True)
-    ]
-    said: Ids = np.zeros(len(rows), np.int64)
-    if words.texts is not None and cell.param("sampling.temperature") == 0 and len(rows):
-        said = _ids(words.texts.reindex(pd.MultiIndex.from_frame(rows[["request_id", "choice"]])).fillna(""))
-    return Answered(_ids(rows["sample_id"]), _ids(answers), said, rows["value"].to_numpy(dtype=np.float32))
-
-
-def _texts(run: RunRows) -> pd.Series[Any] | None:
-    if not any(cell.param("sampling.temperature") == 0 for cell in run.cells):
-        return None
-    table = record.read_table(run.path, "choices", columns=["request_id", "choice", "text"])
-    texts: pd.Series[Any] = table.to_pandas().set_index(["request_id", "choice"])["text"]
-    return texts
-
-
-def _read_answers(run: RunRows) -> pd.Series[Any]:
-    import pandas as pd
-
-    columns = ["request_id", "choice", "scorer"]
-    if not record.is_scored(run.path):
-        return pd.Series([], dtype=object, index=pd.MultiIndex.from_tuples([], names=columns))
-    table = record.read_table(run.path, "scores", columns=[*columns, "extracted"])
-    rows: pd.Series[Any] = table.to_pandas().set_index(columns)["extracted"]
-    return rows[~rows.index.duplicated()]

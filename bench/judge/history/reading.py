@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.domain import ConfigError
-from bench.judge.night import Answered, Asked, CellNight, nights_of
+from bench.judge.night import Asked, CellNight, nights_of
+from bench.judge.night_answers import Answered
 from bench.judge.rows import read_run
 from bench.record import read_header
 from bench.record.index import read_index, write_index
