@@ -148,6 +148,20 @@ def test_latencies_are_set_against_each_prompts_usual_one() -> None:
     assert normalised(odd, "ttft", usual).size == 0
 
 
+def test_the_tail_of_the_baseline_nights_is_no_shorter_than_that_of_later_ones() -> None:
+    """Twenty latencies a prompt: medians that a night helped to make would fit it better than any later night."""
+    steps = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        nights = []
+        for at in range(40):
+            night, times = made_night(at, questions=400), (200 * np.exp(random.normal(0, 0.4, 400))).astype(np.float32)
+            nights.append(replace(night, asked=replace(night.asked, ttft_ms=times)))
+        x = np.array(the_series(nights, "ttft_p95").x)
+        steps.append(x[20:].mean() - x[:20].mean())
+    assert abs(np.mean(steps)) < 0.0125
+
+
 def test_another_prompt_set_starts_a_new_series_and_says_which_hash_differs() -> None:
     nights = [made_night(at) for at in range(3)] + [made_night(at, hashes={"prompt set": "bbbb"}) for at in (3, 4)]
     one = the_series(nights, "ttft_p50")

@@ -11,7 +11,7 @@ from itertools import combinations
 from bench.judge.history.accepted import Accepted
 from bench.judge.monitor import SEED_NIGHTS, Monitored, NightState, alarm_threshold, monitor
 from bench.judge.night import SCORER, CellNight
-from bench.judge.night_metrics import NIGHT_METRICS, NightMetric, Usual, prompt_medians, statistic, worse_by
+from bench.judge.night_metrics import NIGHT_METRICS, NightMetric, prompt_medians, statistic, worse_by
 from bench.judge.statistics.change_points import change_points
 
 #: nights that trend and change points look back on
@@ -269,7 +269,19 @@ def _compared(stretch: Stretch, start: int) -> list[float]:
 
 
 def _levels(nights: Sequence[CellNight], start: int, metric: NightMetric) -> list[float]:
-    usual: Usual | None = None
-    if metric.time is not None:
-        usual = prompt_medians(nights[start : start + SEED_NIGHTS], metric.time)
-    return [worse_by(metric, statistic(night, metric, usual)) for night in nights]
+    """The compared number of each night, before a reference is subtracted.
+
+    A baseline night is set against the medians of the other baseline nights: against its own its tail would be shorter
+    than that of any later night, and the first night after the baseline a step up.
+    """
+    if metric.time is None:
+        return [worse_by(metric, statistic(night, metric)) for night in nights]
+    base = nights[start : start + SEED_NIGHTS]
+    usual = prompt_medians(base, metric.time)
+    found = []
+    for place, night in enumerate(nights):
+        own = usual
+        if start <= place < start + SEED_NIGHTS and len(base) > 1:
+            own = prompt_medians((one for one in base if one is not night), metric.time)
+        found.append(worse_by(metric, statistic(night, metric, own)))
+    return found
