@@ -24,6 +24,7 @@ from bench.judge.gate_arms import read_arms
 from bench.judge.gate_plan import pairs_needed, plan_gate
 from bench.judge.gating import Gate, judge_arms
 from bench.judge.paired_logs import log_ratios, references, tail_ratios
+from bench.judge.statistics.comparison import Estimand
 from bench.show.notify import notify, read_command
 
 #: 80 questions prove no less than this
@@ -123,6 +124,15 @@ def test_a_price_that_rose_without_noise_is_a_regression(tmp_path: Path) -> None
     assert row.change == pytest.approx(0.2)
 
 
+def test_runs_that_were_not_made_in_turn_are_pointed_out(tmp_path: Path) -> None:
+    paths = [made(tmp_path / "ab" / f"r{place}", replace(CELL, questions=10), place) for place in range(6)]
+    notes = " ".join(read_arms(paths[:3], paths[3:]).notes)
+    assert "AAABBB" in notes
+    inturn = read_arms([paths[3], paths[0], paths[4]], [paths[2], paths[1], paths[5]])
+    assert inturn.notes == ()
+    assert inturn.runs == (("r0", "r3", "r4"), ("r1", "r2", "r5")), "in order of time, whatever the order given"
+
+
 def test_looks_and_skips(tmp_path: Path) -> None:
     read = read_arms(*arms(tmp_path, 2, CELL))
     assert [judge_arms(read, look=look).limit for look in (None, 2, 0)] == [0.0056, 0.048, 0.05]
@@ -199,6 +209,15 @@ def test_exit_codes_and_settings_of_a_file(tmp_path: Path, capsys: pytest.Captur
     for wrong in ("[1]", "margins: 3", "margin: {}", "notify: {command: x, shell: true}", "margins: {p50: much}"):
         loose.write_text(wrong)
         assert run(capsys, "gate", *new, "--baseline", *old, "--config", loose)[0] == 2
+
+
+def test_replies_that_never_differ_prove_more_of_these_questions_than_of_others(tmp_path: Path) -> None:
+    read = read_arms(*arms(tmp_path, 4, CELL))
+    others, these = (judge_arms(read, estimand=one) for one in (Estimand.KIND_OF_TASK, Estimand.FROZEN_SET))
+    assert {verdicts(others)[name] for name in ("accuracy", "unparsed_rate")} == {Verdict.INCONCLUSIVE}
+    assert {verdicts(these)[name] for name in ("accuracy", "unparsed_rate")} == {Verdict.PASS}
+    (row,) = (row for row in these.rows if row.metric == "accuracy")
+    assert row.upper == pytest.approx(1 - 0.05 ** (1 / 320)), "0 of 4 x 80 replies"
 
 
 def test_repeats_of_one_interleaved_run_are_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

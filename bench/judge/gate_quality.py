@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from bench.judge.gate_arms import SHARES, Matched
 from bench.judge.gate_rows import GateRow
 from bench.judge.intervals import clopper_pearson
-from bench.judge.statistics.comparison import compare_samples
+from bench.judge.statistics.comparison import Estimand, compare_samples
 from bench.judge.statistics.outcomes import BLOCKING_DIFFERENCE
 
 #: two-sided confidence of the interval whose end is the one-sided 95% bound
 _BOUND = 0.90
 
 
-def quality_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
+def quality_rows(one: Matched, margins: Mapping[str, float], estimand: Estimand) -> Iterator[GateRow]:
     """Accuracy lost, and shares of replies gained that say nothing of skill; paired by question over all runs."""
-    shares = [_question_row(one, f"{name}_rate", name, margins[name], True) for name in SHARES]
-    accuracy = _question_row(one, "accuracy", "accuracy", margins["accuracy"], False)
+    shares = [_question_row(one, f"{name}_rate", name, margins[name], estimand, True) for name in SHARES]
+    accuracy = _question_row(one, "accuracy", "accuracy", margins["accuracy"], estimand, False)
     if accuracy is None:
         return
     apart = [row.family for row in shares if row is not None and abs(row.change or 0.0) > BLOCKING_DIFFERENCE + 1e-12]
@@ -27,7 +27,9 @@ def quality_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow
     yield from (row for row in shares if row is not None)
 
 
-def _question_row(one: Matched, metric: str, family: str, margin: float, more_is_worse: bool) -> GateRow | None:
+def _question_row(
+    one: Matched, metric: str, family: str, margin: float, estimand: Estimand, more_is_worse: bool
+) -> GateRow | None:
     sides = [pooled(one, side, family if more_is_worse else None) for side in (0, 1)]
     questions = sorted(sides[0].keys() & sides[1].keys())
     if not questions:
@@ -35,11 +37,12 @@ def _question_row(one: Matched, metric: str, family: str, margin: float, more_is
     old, new = ([side[name] for name in questions] for side in sides)
     clusters = [one.clusters.get(name, name) for name in questions] if one.clusters else None
     worse = (new, old) if more_is_worse else (old, new)
-    found = compare_samples(*worse, clusters=clusters, confidence=_BOUND)
+    found = compare_samples(*worse, estimand, clusters, _BOUND)
     value, upper, p = found.estimate.value, found.estimate.high, found.p
     if upper is None and not found.a_ahead and not found.b_ahead:
-        # Not one question differs: the share that does may still be as much as this.
-        upper = clopper_pearson(0, found.clusters, _BOUND).high
+        # Not one question differs: the share of others like them (of further replies) that does may be as much as this.
+        frozen = estimand is Estimand.FROZEN_SET
+        upper = clopper_pearson(0, sum(map(len, new)) if frozen else found.clusters, _BOUND).high
     if p is not None and value is not None:
         p = p / 2 if value > 0 else 1 - p / 2
     means = [sum(sum(row) / len(row) for row in side) / len(questions) for side in (old, new)]

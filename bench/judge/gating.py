@@ -13,6 +13,7 @@ from bench.judge.gate_quality import quality_rows
 from bench.judge.gate_rows import GATE_MARGINS, GateRow
 from bench.judge.intervals import needed_for_quantile
 from bench.judge.paired_logs import log_ratios, references, tail_ratios
+from bench.judge.statistics.comparison import Estimand
 
 #: pairs of the first look, and of both together
 PAIRS, BOTH_LOOKS = 8, 16
@@ -38,13 +39,18 @@ class Gate:
 
 
 def judge_arms(
-    arms: Arms, margins: Mapping[str, float] | None = None, skip: Collection[str] = (), look: int | None = None
+    arms: Arms,
+    margins: Mapping[str, float] | None = None,
+    skip: Collection[str] = (),
+    look: int | None = None,
+    estimand: Estimand = Estimand.KIND_OF_TASK,
 ) -> Gate:
     """Every metric of every model, adjusted together, and the worst of their verdicts.
 
     Args:
         margins: those of :data:`GATE_MARGINS` that differ.
         skip: metrics or families of them that are not judged.
+        estimand: whether the questions stand for others like them, or are all that matter.
         look: 1 or 2 of the two that the pairs are planned for, 0 for a single look at p 0.05; by default 1, and 2
             from 16 pairs on.
 
@@ -55,7 +61,7 @@ def judge_arms(
     pairs = min((len(one.pairs) for one in arms.matched), default=0)
     look = (2 if pairs >= BOTH_LOOKS else 1) if look is None else look
     limit = 0.05 if look == 0 else LOOK_LIMITS[look - 1]
-    every = [row for one in arms.matched for row in _rows(one, limits)]
+    every = [row for one in arms.matched for row in _rows(one, limits, estimand)]
     unknown = sorted(set(skip) - {name for row in every for name in (row.metric, row.family)} - set(GATE_MARGINS))
     if unknown:
         raise ConfigError(
@@ -96,13 +102,13 @@ def _notes(arms: Arms, look: int, pairs: int, joint: Verdict) -> Iterator[str]:
         yield f"The smallest run served {few} requests; 200 a run are wanted for p50, 1,000 for p95."
 
 
-def _rows(one: Matched, margins: Mapping[str, float]) -> list[GateRow]:
+def _rows(one: Matched, margins: Mapping[str, float], estimand: Estimand) -> list[GateRow]:
     errors = _errors(one, margins["errors"])
     rows = [
         *_time_rows(one, margins),
         *_rate_rows(one, margins),
         *_cost_rows(one, margins),
-        *quality_rows(one, margins),
+        *quality_rows(one, margins, estimand),
     ]
     return [*([row.block(errors.reason) for row in rows] if errors.blocked else rows), errors]
 

@@ -19,6 +19,7 @@ from bench.judge.gate_plan import plan_gate
 from bench.judge.gate_rows import GATE_MARGINS
 from bench.judge.gating import judge_arms
 from bench.record import find_run
+from bench.show.compare import ESTIMANDS
 from bench.show.gate_text import as_plain, junit, markdown, render, render_plan
 from bench.show.notify import notify, read_command
 from bench.show.verdict import Finding, Shown
@@ -48,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
     settings = _settings(options)
     width = shutil.get_terminal_size((120, 24)).columns
     if options.plan:
-        _refuse(options, "--plan: judges nothing", "look", "junit", "markdown", "json", "plots", "notify", "skip")
+        names = ("look", "estimand", "junit", "markdown", "json", "plots", "notify", "skip")
+        _refuse(options, "--plan: judges nothing", *names)
         print(render_plan(plan_gate(_arms(options), settings.margins, options.power or 0.8), width))
         return 0
     shown = _judged(options, settings)
@@ -93,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--skip", action="append", default=[], metavar="NAME", help="a metric, or a margin's name, to leave out"
+    )
+    parser.add_argument(
+        "--estimand",
+        choices=sorted(ESTIMANDS),
+        help="kind_of_task: the questions stand for others like them (default); frozen_set: these questions alone, "
+        "which takes two replies or more of each",
     )
     parser.add_argument(
         "--look",
@@ -188,13 +196,14 @@ def _judged(options: argparse.Namespace, settings: Settings) -> Shown:
     if options.baseline == [HISTORY]:
         from bench.show.gate_night import judge_latest
 
-        _refuse(
-            options, "the nightly monitor has rules of its own", "by", "cell", "baseline_cell", "margin", "skip", "look"
-        )
+        names = ("by", "cell", "baseline_cell", "margin", "skip", "look", "estimand")
+        _refuse(options, "the nightly monitor has rules of its own", *names)
         if len(options.runs) > 1:
             raise ConfigError("--baseline history: judges one run, the last night")
         return judge_latest(find_run(options.runs[0], Path(options.results_dir)), options.results_dir)
-    gate = judge_arms(_arms(options), settings.margins, settings.skip, options.look)
+    gate = judge_arms(
+        _arms(options), settings.margins, settings.skip, options.look, ESTIMANDS[options.estimand or "kind_of_task"]
+    )
     findings = [Finding.of_row(row) for row in gate.rows]
     return Shown(
         gate.verdict,
