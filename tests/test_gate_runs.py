@@ -192,7 +192,9 @@ def test_the_command_line_writes_every_output(tmp_path: Path, capsys: pytest.Cap
     text = files["md"].read_text()
     assert "REGRESSION" in text
     assert "<m>" not in text
-    assert any("ttft_p50" in path.name for path in (tmp_path / "plots").glob("*.svg"))
+    drawn = " ".join(path.name for path in (tmp_path / "plots").glob("*.svg"))
+    assert "ttft_p50" in drawn
+    assert "accuracy" in drawn
 
 
 def test_exit_codes_and_settings_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,8 +60,19 @@ def _question_row(
         margin=margin,
         p=p,
         n=len(questions),
+        series=tuple(_pair_by_pair(one, family if more_is_worse else None)),
         reason=reason,
     )
+
+
+def _pair_by_pair(one: Matched, label: str | None) -> Iterator[float]:
+    """How much worse the candidate is in each pair, on the questions that both runs of it answered; for the eye."""
+    for pair in one.pairs:
+        old, new = (run.scores if label is None else run.labelled[label] for run in pair)
+        common = old.keys() & new.keys()
+        if common:
+            means = [sum(sum(side[name]) / len(side[name]) for name in common) / len(common) for side in (old, new)]
+            yield means[0] - means[1] if label is None else means[1] - means[0]
 
 
 def pooled(one: Matched, side: int, label: str | None) -> dict[str, list[float]]:

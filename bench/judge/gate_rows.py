@@ -27,7 +27,7 @@ class GateRow:
         baseline, candidate: typical figures of both arms; ``None`` where there are none.
         change: how much worse the candidate is; upper: one-sided 95% bound of it.
         p, p_adjusted: one-sided, and adjusted over all metrics and models.
-        series: the change pair by pair; empty for what is paired by question.
+        series: the change pair by pair; the test of what is paired by question does not stand on it.
         n: pairs, or questions.
         reason: why nothing can be said, or what it stands on.
         blocked: whether the reason forbids a verdict.

@@ -54,7 +54,7 @@ class Finding:
             n=row.n,
             reason=row.reason,
             values=row.series,
-            value_title="worse by, % of the baseline, pair by pair",
+            value_title="worse by, points" if row.unit == "points" else "worse by, %",
             margin_line=row.margin if row.series else None,
         )
 
