@@ -63,7 +63,13 @@ def test_what_was_read_once_is_not_read_again_until_it_changes(results: Path) ->
     assert changed.read == 1
     assert [night.figures["accuracy"] for night in changed.nights][2] == 1.0
     shutil.rmtree(runs_of(results)[0])
-    assert len(read_history(open_results(str(results))).nights) == 6
+    # a run under another name is a run, a folder of something else is none
+    runs_of(results)[0].rename(results / "nightly" / "the good one")
+    (results / "nightly" / "notes").mkdir()
+    left = read_history(open_results(str(results)))
+    assert len(left.nights) == 6
+    assert "nightly/the good one" in {night.run for night in left.nights}
+    assert left.skipped == ()
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 no parquet", None])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.record.results import FILES, RUN_NAME, FoundRun, asked, mark_of, scratch
+from bench.record.results import FILES, FoundRun, asked, is_run, mark_of, scratch
 
 #: what file systems call the time or version of a file
 _CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -31,13 +31,14 @@ class RemoteResults:
         kept: dict[str, dict[str, object]] = {}
         for path, info in listed.items():
             parts = path[len(self.root) :].strip("/").split("/")
-            if len(parts) < 3 or parts[0].startswith(".") or not RUN_NAME.fullmatch(parts[1]):
+            if len(parts) < 3 or parts[0].startswith("."):
                 continue
             files = kept.setdefault("/".join(parts[:2]), {})
             if parts[2] in FILES:
                 changed = next((str(info[key]) for key in _CHANGES if info.get(key) is not None), "")
                 files["/".join(parts[2:])] = (info.get("size"), changed)
-        return sorted(FoundRun(name, mark_of(files), tuple(sorted(files))) for name, files in kept.items())
+        found = [FoundRun(name, mark_of(files), tuple(sorted(files))) for name, files in kept.items()]
+        return sorted(filter(is_run, found))
 
     @contextmanager
     def opened(self, run: FoundRun) -> Iterator[Path]:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from bench.domain import ConfigError
 from bench.record.folder import HEADER
 
-#: what a run folder is called
-RUN_NAME = re.compile(r"\d{8}T\d{6}Z-[^/]+")
+#: what a run folder is called unless someone has renamed it
+_RUN_NAME = re.compile(r".+/\d{8}T\d{6}Z-[^/]+")
 #: what is read of a run for its history
 FILES = ("requests.parquet", "scores.parquet", "choices.parquet", HEADER)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -35,6 +35,11 @@ class FoundRun:
     name: str
     mark: str
     files: tuple[str, ...] = field(default=(), compare=False)
+
+
+def is_run(found: FoundRun) -> bool:
+    """Whether a folder is a run, or is called like one and has no ``run.json``: half copied, and worth a word."""
+    return bool(found.mark or _RUN_NAME.fullmatch(found.name))
 
 
 class Results(Protocol):
@@ -92,9 +97,8 @@ class LocalResults:
             found += [
                 FoundRun(f"{name.name}/{run.name}", mark_of(_files_of(Path(run.path))))
                 for run in _folders(Path(name.path))
-                if RUN_NAME.fullmatch(run.name)
             ]
-        return sorted(found)
+        return sorted(filter(is_run, found))
 
     @contextmanager
     def opened(self, run: FoundRun) -> Iterator[Path]:
