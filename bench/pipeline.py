@@ -6,14 +6,14 @@ import argparse
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
-from bench.domain import ConfigError
+from bench.domain import Cell, ConfigError
 from bench.measure.ceiling import ceilings
 from bench.measure.course import Course, Listed
 from bench.measure.crew import WorkerDiedError
@@ -24,6 +24,8 @@ from bench.measure.servers import Servers
 from bench.measure.stop import Stop
 from bench.progress import Progress
 from bench.record import Record, find_run, is_scored, read_header, read_table, spare_pandas
+from bench.scorers.judge import Judging
+from bench.scorers.several import further_scorers
 from bench.sweep import Parser
 
 if TYPE_CHECKING:
@@ -57,23 +59,23 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
     with Servers(experiments) as servers:  # they start up while we plan
         plan = make_plan(experiments)
         _say(*plan.notes)
+        return _measured(plan, servers, lambda: _new_record(plan, command))
 
-        def open_record() -> Record:
-            config = plan.experiment
-            record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
-            try:
-                record.write_cells(plan.cells)
-                record.write_samples({key: one.kept for key, one in plan.samples.items()})
-            except OSError as error:
-                record.close()
-                shutil.rmtree(record.path, ignore_errors=True)
-                folder = record.path.parent
-                raise ConfigError(
-                    f"{folder}: cannot write results there ({error.strerror or error}); make room, or set results_dir"
-                ) from error
-            return record
 
-        return _measured(plan, servers, open_record)
+def _new_record(plan: Plan, command: Sequence[str]) -> Record:
+    config = plan.experiment
+    record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
+    try:
+        record.write_cells(plan.cells)
+        record.write_samples({key: one.kept for key, one in plan.samples.items()})
+    except OSError as error:
+        record.close()
+        shutil.rmtree(record.path, ignore_errors=True)
+        folder = record.path.parent
+        raise ConfigError(
+            f"{folder}: cannot write results there ({error.strerror or error}); make room, or set results_dir"
+        ) from error
+    return record
 
 
 def resume(argv: Sequence[str]) -> int:
@@ -130,6 +132,14 @@ def _measured(
     plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
 ) -> RunResult:
     """Measure, finish the record and judge it. ``earlier`` is the trace of a search that is resumed."""
+    sent = _sent(plan, servers, open_record, earlier)
+    return RunResult(INTERRUPTED) if sent is None else _judged(plan, *sent)
+
+
+def _sent(
+    plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
+) -> tuple[Path, Stop] | None:
+    """Measure and finish the record; ``None`` where a worker died."""
     from bench.show.progress import Bars
 
     servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
@@ -138,7 +148,7 @@ def _measured(
         measured = measure(plan, servers, progress, open_record, _course(plan, progress, earlier))
     except WorkerDiedError as error:
         _say(f"{error}; finished requests are saved. Go on with: bench resume latest")
-        return RunResult(INTERRUPTED)
+        return None
     finally:
         progress.close()
     record, stop = measured.record, measured.stop
@@ -148,7 +158,23 @@ def _measured(
         _finish(plan, measured)
     finally:
         record.close()
-    return _judged(plan, record.path, stop)
+    return record.path, stop
+
+
+def ask_judges_of(path: Path, configs: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> str | None:
+    """Ask the judges among the scorers of a finished run, each in a run of its own; why one stopped early, or ``None``.
+
+    Args:
+        path: the judged run.
+        configs: plain configs (``scorer`` and ``also``) by cell id.
+        command: what the judge's run says it was started with.
+
+    Raises:
+        ConfigError: as :func:`bench.judging.ask_judges`.
+    """
+    from bench.judging import Means, ask_judges
+
+    return ask_judges(path, configs, command, Means(_sent, _new_record, _check_same))
 
 
 def _is_bare(config: Experiment) -> bool:
@@ -188,12 +214,17 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     from bench.judge.score import score_run
 
     try:
+        if stop.reason is None and (why := _asked_judges(plan, path)) is not None:
+            _say(f"{why} while a judge was asked; what it said is saved. Go on with: bench score {path}")
+            return RunResult(INTERRUPTED, path)
         values = score_run(path)
         summary = None if _is_bare(plan.experiment) else _show(plan, path)
     except BrokenPipeError:
         raise
     except (ConfigError, OSError) as error:  # requests were sent, so this is no refusal of the configuration
         go_on = "report" if stop.reason is None and is_scored(path) else "resume"
+        if any(map(asks_judges, plan.cells)) and stop.reason is None:
+            go_on = "score"
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         _say(f"{said}; the replies are safe, but not yet judged. Put that right, then: bench {go_on} {path}")
         return RunResult(INTERRUPTED, path)
@@ -204,6 +235,19 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
         _say(f"{stop.reason}; finished requests are saved. Go on with: bench resume {path}")
         return RunResult(INTERRUPTED, path, asked)
     return RunResult(_verdict(plan, path), path, asked)
+
+
+def asks_judges(cell: Cell) -> bool:
+    """Whether a model judges the replies of a cell."""
+    config: Experiment = cell.config
+    return any(isinstance(one, Judging) for one in (config.scorer, *further_scorers(config.also, config.scorer)))
+
+
+def _asked_judges(plan: Plan, path: Path) -> str | None:
+    if not any(map(asks_judges, plan.cells)):
+        return None
+    header = read_header(path)
+    return ask_judges_of(path, {cell["cell_id"]: cell["config"] for cell in header["cells"]}, header["command"])
 
 
 def _show(plan: Plan, path: Path) -> SummaryTable:

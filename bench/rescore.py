@@ -17,6 +17,7 @@ from bench.compose import AUTO, prepare, user_folders
 from bench.config import ReportConfig, plain
 from bench.domain import ConfigError
 from bench.explain import explain
+from bench.judge.judged import judging_scorers
 from bench.places import shipped
 from bench.record import amend_header, find_run, read_header
 from bench.registry import build, plugins, typed, unknown
@@ -51,6 +52,14 @@ def main(argv: Sequence[str]) -> int:
     configs = {
         cell["cell_id"]: _asked(cell["config"], overrides, (*folders, shipped("conf"))) for cell in header["cells"]
     }
+    if any(judging_scorers([config]) for config in configs.values()):
+        from bench.pipeline import INTERRUPTED, ask_judges_of
+
+        stopped = ask_judges_of(path, configs, ("bench", "score", *argv))
+        if stopped is not None:
+            print(f"{stopped} while a judge was asked; what it said is saved. Go on with the same command")
+            return INTERRUPTED
+        header = read_header(path)
     _rescore(path, header, configs)
     _show(path, header)
     return 0
