@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from bench.config import ReportConfig
 from bench.domain import ConfigError
 from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
+from bench.judge.repeated import repeated_cells
 from bench.judge.rows import RunRows, read_run, with_slo
 from bench.judge.validity import keep_validity
 from bench.record import find_run
 from bench.show.markdown import escaped, table
 from bench.show.objectives import slo_section
+from bench.show.outcomes import outcome_section
 from bench.show.percentiles import latency_section
 from bench.show.provenance import facts, repeat
 from bench.show.reconcile import OURS, check_metrics, reconcile_section, reconcile_text
+from bench.show.repeated import repeated_section
 from bench.show.search import trace
 from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
 from bench.show.sweeps import sweep_section
@@ -183,6 +186,8 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = (), m
         "\n\n".join(f"**{escaped(sentence, 1000)}**" for sentence in summary.verdict),
         _results(summary),
         "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
+        outcome_section(summary),
+        repeated_section(repeated_cells(run)),
         slo_section(run, summary),
         sweep_section(run, summary),
         latency_section(summary),

@@ -17,6 +17,7 @@ from bench.judge.validity import RunValidity, judge_validity
 from bench.show.coverage import coverage_note, held_note
 from bench.show.objectives import slo_note
 from bench.show.offline import offline_notes
+from bench.show.outcomes import outcome_notes
 from bench.show.search import claims
 from bench.show.table import render_terminal
 
@@ -125,6 +126,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         _late(run),
         held_note(run),
         *_quality(run, frame),
+        *outcome_notes(frame),
         *_latency(run, frame),
         *_amounts(run, frame),
     ]

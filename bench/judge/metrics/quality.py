@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.judge.intervals import Estimate
+from bench.judge.intervals import Estimate, wilson
 from bench.judge.metrics.cell import CellMetric, CellRows
 from bench.judge.metrics.requests import never_served
 from bench.judge.statistics.outcomes import ANSWERED, UNANSWERED, OutcomeRates, outcome_rates
@@ -51,11 +52,21 @@ def count_outcomes(cell: CellRows) -> dict[str, int]:
 
 
 def rates_of(cell: CellRows) -> OutcomeRates | None:
-    """Shares of the outcomes of a cell; ``None`` where nothing was scored."""
+    """Shares of the outcomes of a cell; ``None`` where nothing was scored.
+
+    Where questions have several replies those are no independent evidence: the intervals are then those of shares per
+    question, and that of the errors counts requests.
+    """
     if cell.scores.empty:
         return None
     partial = cell.scores.loc[cell.scores["label"] == "partial", "value"]
-    return outcome_rates(count_outcomes(cell), min(float(partial.sum()), float(len(partial))))
+    found = outcome_rates(count_outcomes(cell), min(float(partial.sum()), float(len(partial))))
+    if not cell.scores["sample_id"].duplicated().any():
+        return found
+    of = {name: _over_questions(cell, (cell.scores["label"] == name).astype("float64")) for name in found.rates}
+    rates = {name: replace(rate, low=of[name].low, high=of[name].high) for name, rate in found.rates.items()}
+    each = max(1.0, float(cell.requests["n"].max()))
+    return replace(found, rates=rates, error_rate=wilson(found.errors / each, round(found.total / each)))
 
 
 def _count_of(outcome: str) -> Callable[[CellRows], Estimate]:
@@ -162,7 +173,8 @@ QUALITY_METRICS: tuple[CellMetric, ...] = (
         CellMetric(
             f"{name}_rate",
             "share",
-            f"{said}, over {'all replies asked for' if name == 'error' else 'all but errors'}; Wilson's 95% interval.",
+            f"{said}, over {'all replies asked for' if name == 'error' else 'all but errors'}; 95% interval: Wilson's, "
+            "over questions where they have several replies.",
             _rate_of(name),
             interval=True,
         )
