@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
+from bench.courses import check_searches, course_of
 from bench.domain import Cell, ConfigError
+from bench.early_stop import is_saved
 from bench.measure.ceiling import ceilings
-from bench.measure.course import Course, Listed
 from bench.measure.crew import WorkerDiedError
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
@@ -49,11 +50,12 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
     Raises:
         ConfigError: something is wrong with the configuration or a server cannot be reached; nothing was sent.
     """
-    _check_searches(experiments)
+    check_searches(experiments)
     if experiments and experiments[0].dry_run:
         from bench.show.preview import print_plan
 
         plan = make_plan(experiments)
+        course_of(plan, print)  # raises what a rule for stopping has against the plan
         print_plan(ceilings(plan), plan.notes)
         return RunResult(DONE, None, [None] * len(experiments))
     with Servers(experiments) as servers:  # they start up while we plan
@@ -112,22 +114,6 @@ def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
         )
 
 
-def _check_searches(experiments: Sequence[Experiment]) -> None:
-    if any(experiment.load.is_adaptive for experiment in experiments):
-        from bench.search import check_searches
-
-        check_searches(experiments)
-
-
-def _course(plan: Plan, progress: Progress, earlier: Sequence[dict[str, Any]]) -> Course:
-    """The stages of the plan in order, or those that a search makes."""
-    if not plan.experiment.load.is_adaptive:
-        return Listed(plan)
-    from bench.search import SearchCourse
-
-    return SearchCourse(plan, progress.note, earlier)
-
-
 def _measured(
     plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
 ) -> RunResult:
@@ -145,7 +131,8 @@ def _sent(
     servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
     progress = Bars()
     try:
-        measured = measure(plan, servers, progress, open_record, _course(plan, progress, earlier))
+        course = course_of(plan, progress.note, earlier)
+        measured = measure(plan, servers, progress, open_record, course)
     except WorkerDiedError as error:
         _say(f"{error}; finished requests are saved. Go on with: bench resume latest")
         return None
@@ -155,7 +142,7 @@ def _sent(
     if _is_bare(plan.experiment):
         spare_pandas()
     try:
-        _finish(plan, measured)
+        _finish(plan, measured, course.told())
     finally:
         record.close()
     return record.path, stop
@@ -182,13 +169,13 @@ def _is_bare(config: Experiment) -> bool:
     return not any(vars(config.report).values()) and config.tolerance.invalid is not WhenInvalid.fail
 
 
-def _finish(plan: Plan, measured: Measured) -> None:
+def _finish(plan: Plan, measured: Measured, told: Mapping[str, Any]) -> None:
     record, stop = measured.record, measured.stop
     state = "finished" if stop.reason is None else "interrupted"
     try:
         vitals = [{**one.row(), "start_ns": one.start_ns - record.origin_ns} for one in measured.vitals]
         held_s = _added(record.header.get("held_s", {}), measured.held_s)
-        record.update(vitals=[*record.header.get("vitals", []), *vitals], held_s=held_s)
+        record.update(vitals=[*record.header.get("vitals", []), *vitals], held_s=held_s, **told)
         record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     except OSError as error:
         stop.disk_error = stop.disk_error or error
@@ -255,6 +242,7 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
     from bench.judge.disagreement import disagreement_lines
     from bench.judge.rows import read_run
     from bench.judge.validity import keep_validity
+    from bench.show.judges import judges_text
     from bench.show.report import write_files
     from bench.show.summary import render_terminal, summary_of
 
@@ -265,16 +253,19 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
         print(render_terminal(summary))
         for line in disagreement_lines(run):
             print(line)
+        if judged := judges_text(run):
+            print(judged, end="\n\n")
     for written in write_files(run, summary, plan.experiment.report):
         print(written)
     return summary
 
 
 def _verdict(plan: Plan, path: Path) -> int:
-    """What the rows say of the run's own tolerance; warm-up does not count."""
+    """What the rows say of the run's own tolerance; neither warm-up nor what a rule saved counts."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    rows = read_table(path, "requests", ["outcome", "warmup"])
-    outcomes = [o for o, warm in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
+    columns = read_table(path, "requests", ["outcome", "warmup", "error_detail"]).columns
+    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+    outcomes = [one for one, warm, why in rows if not warm and not (one == "not_sent" and is_saved(why))]
     planned, failed = len(outcomes), sum(outcome != "ok" for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for

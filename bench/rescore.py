@@ -146,6 +146,7 @@ def _show(path: Path, header: Mapping[str, Any]) -> None:
     """The printed summary and the report, as after a run."""
     from bench.judge.disagreement import disagreement_lines
     from bench.judge.rows import read_run
+    from bench.show.judges import judges_text
     from bench.show.report import write_files
     from bench.show.summary import render_terminal, summary_of
 
@@ -154,6 +155,8 @@ def _show(path: Path, header: Mapping[str, Any]) -> None:
     print(render_terminal(summary))
     for line in disagreement_lines(run):
         print(line)
+    if judged := judges_text(run):
+        print(judged, end="\n\n")
     wanted = header["cells"][0]["config"].get("report") if header["cells"] else None
     for written in write_files(run, summary, typed(ReportConfig, wanted or {}, "report")):
         print(written)

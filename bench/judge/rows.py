@@ -108,12 +108,15 @@ class RunRows:
     def scores(self) -> pd.DataFrame:
         """One row per choice of served requests and scorer, unscored ones left out.
 
-        Unparsed, refused and truncated replies without a value count 0.
+        Unparsed, refused and truncated replies without a value count 0; but a judge's verdict that cannot be read says
+        nothing of the reply, and is left out.
         """
         columns = ["request_id", "choice", "scorer", "value", "label", "scorer_version"]
         rows = self._of_served(_frame(self._optional("scores", columns)), ["cell_id", "sample_id", "repeat"])
         value = rows["value"].astype("float64")
-        rows["value"] = value.mask(value.isna() & rows["label"].isin(STRICT_ZERO), 0.0)
+        judges = [str(one["scorer"]) for one in self.header.get("judges") or ()]
+        zero = rows["label"].isin(STRICT_ZERO) & ~(rows["scorer"].isin(judges) & (rows["label"] == "unparsed"))
+        rows["value"] = value.mask(value.isna() & zero, 0.0)
         return rows[rows["value"].notna() & (rows["label"] != "unscored")].reset_index(drop=True)
 
     @cached_property

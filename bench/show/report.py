@@ -16,6 +16,7 @@ from bench.judge.repeated import repeated_cells
 from bench.judge.rows import RunRows, read_run, with_slo
 from bench.judge.validity import keep_validity
 from bench.record import find_run
+from bench.show.judges import judges_section, judges_text
 from bench.show.markdown import escaped, table
 from bench.show.objectives import slo_section
 from bench.show.outcomes import outcome_section
@@ -83,6 +84,8 @@ def main(argv: Sequence[str]) -> int:
     summaries = [summary_of(run) for run in opened]
     shown = summaries[0] if len(summaries) == 1 else side_by_side(opened, summaries)
     print(render_terminal(shown))
+    for text in filter(None, map(judges_text, opened)):
+        print(text, end="\n\n")
     for run, summary in zip(opened, summaries, strict=True):
         if metrics != OURS:
             print(reconcile_text(run, summary, metrics), end="\n\n")
@@ -188,6 +191,7 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = (), m
         "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
         outcome_section(summary),
         repeated_section(repeated_cells(run)),
+        judges_section(run),
         slo_section(run, summary),
         sweep_section(run, summary),
         latency_section(summary),

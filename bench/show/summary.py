@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.judge.intervals import needed_for_quantile
+from bench.judge.judged import judged_lines
 from bench.judge.metrics import CELL_METRICS
 from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
@@ -19,6 +20,7 @@ from bench.show.objectives import slo_note
 from bench.show.offline import offline_notes
 from bench.show.outcomes import outcome_notes
 from bench.show.search import claims
+from bench.show.stopping import stopping_notes
 from bench.show.table import render_terminal
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         return ["Nothing was recorded: there is no request to summarise."]
     found = [
         slo_note(frame),
+        *stopping_notes(run.header),
         coverage_note(run),
         _failed(run),
         _cached(run),
@@ -129,6 +132,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         *outcome_notes(frame),
         *_latency(run, frame),
         *_amounts(run, frame),
+        *judged_lines(run.header),
     ]
     return [note for note in found if note]
 
