@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from bench.domain import ConfigError
+from bench.early_stop import stop_problems
 from bench.slo import parse_slo
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def out_of_range(experiment: Experiment) -> list[str]:
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
     if not 0 <= experiment.tolerance.failure_rate <= 1:
         problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
-    problems += _unreadable_slo(experiment.slo) + _cache_problems(experiment)
+    problems += _unreadable_slo(experiment.slo) + _cache_problems(experiment) + stop_problems(experiment)
     if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
         problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
     return problems
