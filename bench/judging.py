@@ -159,7 +159,7 @@ def judge_of(scorer: Judging, header: Mapping[str, Any]) -> Experiment:
     if provider.enforces_page_rules and isinstance(call.model, str):
         known = load_models(*folders)
         if model.name not in known:
-            raise ConfigError(f"scorer.judge.model: {unknown('model', call.model, [*load_presets(*folders), *known])}")
+            raise ConfigError(f"scorer.judge.model: {unknown('model', call.model, list(load_presets(*folders)))}")
     return Experiment(
         model=model,
         provider=provider,
