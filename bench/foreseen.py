@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
+from pathlib import Path
 from typing import Any
 
 from bench.config import Experiment, plain
@@ -17,6 +18,7 @@ from bench.judging import judge_of
 from bench.measure.ceiling import Ceiling, completion_cap, price_of
 from bench.measure.plan import Plan, make_plan
 from bench.measure.servers import api_key
+from bench.record import find_run
 from bench.rules import estimate_tokens
 from bench.scorers.judge import Judge, Judging
 from bench.scorers.pairwise import Pairwise
@@ -33,10 +35,11 @@ class _StandIn(Dataset):
 
     kind: str = "stand-in"
     questions: tuple[Sample, ...] = field(default=())
+    shows: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[str, JsonObject]]:
         for number, sample in enumerate(self.questions):
-            shown = {name: fenced(name, "", 10, str(number)) for name in ("reply", "first", "second")}
+            shown = {name: fenced(name, "", 10, str(number)) for name in self.shows}
             yield sample.place, {"id": f"stand-in-{number}", "origin": {}, **asked(sample), **shown}
 
 
@@ -72,16 +75,25 @@ def _scoring(cell: Cell) -> dict[str, Any]:
 def _foreseen(plan: Plan, scorer: Judging, cells: Sequence[Cell], header: dict[str, Any]) -> Ceiling:
     judge = judge_of(scorer, header)
     api_key(judge.provider)
+    shows = ("reply",) if isinstance(scorer, Judge) else ("first", "second")
     stand_in = _StandIn(
-        name=scorer.title, prompt=scorer.rubric, system=scorer.system, questions=_questions(plan, scorer, cells)
+        name=scorer.title,
+        prompt=scorer.rubric,
+        system=scorer.system,
+        questions=_questions(plan, scorer, cells),
+        shows=shows,
     )
-    asking = make_plan([replace(judge, dataset=stand_in)])
+    try:
+        asking = make_plan([replace(judge, dataset=stand_in)])
+    except ConfigError as error:
+        raise ConfigError(
+            f"scorer={scorer.title}: its rubric or its judge does not fit: {error.problems[0]}"
+        ) from error
     rows = next(iter(asking.samples.values())).samples
     prompt = sum(estimate_tokens(row.messages) for row in rows) / len(rows)
-    each = 1 if isinstance(scorer, Judge) else 2
     reply, reply_assumed = max(_reply_tokens(cell.config, scorer) for cell in cells)
     completion, assumed = completion_cap(asking.experiment)
-    requests, tokens = _requests(plan, scorer, cells), math.ceil(prompt) + each * reply
+    requests, tokens = _requests(plan, scorer, cells), math.ceil(prompt) + len(shows) * reply
     price = price_of(judge.model.price, tokens, completion)
     return Ceiling(
         label=f"{scorer.title}: {judge.model.name.rsplit('/', 1)[-1]} at {judge.provider.name or judge.provider.kind}",
@@ -125,7 +137,7 @@ def _requests(plan: Plan, scorer: Judging, cells: Sequence[Cell]) -> int | None:
     """Requests of a judge if every reply comes; ``None`` where a duration decides.
 
     Raises:
-        ConfigError: a judge of pairs has one cell and no baseline.
+        ConfigError: a judge of pairs has one cell and no baseline, or one that is neither a cell nor a run.
     """
     counts: dict[str, int] = {}
     for cell in cells:
@@ -143,4 +155,6 @@ def _requests(plan: Plan, scorer: Judging, cells: Sequence[Cell]) -> int | None:
             )
         return sum(2 * min(counts[one], counts[other]) for one, other in combinations(counts, 2))
     named = [one.cell_id for one in cells if scorer.baseline in (one.cell_id, one.label, one.config.model.name)]
+    if not named:
+        find_run(scorer.baseline, Path(plan.experiment.results_dir))
     return 2 * sum(count for cell_id, count in counts.items() if cell_id not in named)

@@ -41,6 +41,8 @@ def verdict_on(shown: Shown, answers: Answers, knobs: SimKnobs, random: Random) 
     qualities = [_quality(reply, shown.prompt, answers, knobs, random) for reply in shown.replies]
     if form == "rating":
         return f"The reply was held against the question.\n\nRating: [[{1 + round(9 * qualities[0])}]]"
+    if form == "json":
+        return f'Held against the reference.\n\n{{"grade": "{"correct" if qualities[0] >= 0.5 else "wrong"}"}}'
     if form == "grade":
         return "A" if qualities[0] >= 0.5 else "B"
     lead = qualities[0] - qualities[1]
@@ -58,7 +60,7 @@ def _form(prompt: str, replies: int) -> str | None:
         return "five" if "[[A>>B]]" in prompt else "pair" if "[[A]]" in prompt else None
     if re.search(r"\[\[(\d+|rating)\]\]", prompt):
         return "rating"
-    return "grade" if "one letter" in prompt else None
+    return "json" if '{"grade":' in prompt else "grade" if "one letter" in prompt else None
 
 
 def _quality(reply: str, prompt: str, answers: Answers, knobs: SimKnobs, random: Random) -> float:
