@@ -92,11 +92,12 @@ class StoppingCourse(Listed):
         assert decision is not None, "closed by a decision"
         key = "compare" if isinstance(watch.rule, PairRule) else "half_width"
         if decision.questions < len(watch.order):
-            self._note(f"{watch.label}: {decision.verdict} after {decision.questions:,} of {len(watch.order):,}")
+            of = f"{decision.questions:,} of {len(watch.order):,} questions"
+            self._note(f"{watch.label}: {watch.said} after {of}")
         for tally in watch.tallies:
             cell_id = tally.cell.cell_id
             if all(other.decision is not None for other in self._of_cell[cell_id]):
-                detail = f"{RULE_PREFIX}{key} was decided after {decision.questions} questions: {decision.verdict}"
+                detail = f"{RULE_PREFIX}{key} was decided after {decision.questions} questions: {watch.said}"
                 self.closed[cell_id] = Failure(ErrorKind.BUDGET, detail)
 
     def told(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.domain import Cell, ConfigError, Sample
 from bench.judge.clusters import find_clusters
+from bench.judge.statistics.sequential import Stop
 from bench.judge.stopping import Decision, PairRule, WidthRule
 from bench.measure.plan import Plan
 from bench.scorers.judge import Judging
@@ -98,6 +99,14 @@ class Watch:
     def label(self) -> str:
         """The cells, for people."""
         return " against ".join(tally.cell.label for tally in self.tallies)
+
+    @property
+    def said(self) -> str:
+        """The verdict in words that name the better cell."""
+        verdict = "" if self.decision is None else self.decision.verdict
+        if verdict in (Stop.A_BETTER, Stop.B_BETTER):
+            return f"{self.tallies[verdict == Stop.B_BETTER].cell.label} is better"
+        return verdict
 
     def row(self) -> dict[str, Any]:
         """What ``run.json`` says of it: what it came to, at which look, and what it saved."""

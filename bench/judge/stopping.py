@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.early_stop import EarlyStop, is_saved
+from bench.early_stop import RULE_PREFIX, EarlyStop
 from bench.judge.intervals import CONFIDENCE, Estimate, mean_t
 from bench.judge.statistics.floats import known_floats
 from bench.judge.statistics.score_means import score_mean
@@ -38,7 +38,7 @@ def saved_by_rule(rows: pd.DataFrame) -> pd.Series[bool]:
     unsent = rows["outcome"] == "not_sent"
     if not unsent.any() or "error_detail" not in rows.columns:
         return unsent & False
-    return unsent & rows["error_detail"].map(is_saved, na_action=None).astype(bool)
+    return unsent & rows["error_detail"].astype("string").str.startswith(RULE_PREFIX).fillna(False).astype(bool)
 
 
 @dataclass(frozen=True, slots=True)

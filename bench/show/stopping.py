@@ -13,13 +13,24 @@ from bench.show.terminal import printable
 def stopping_notes(header: Mapping[str, Any]) -> list[str]:
     """One statement per rule of the run: which one, at which look it ended, what it saved, and what it found."""
     found: Sequence[Mapping[str, Any]] = header.get("stopping") or ()
-    notes = [_statement(one) for one in found]
+    if not found:
+        return []
+    saved = {cell: pair for one in found for cell, *pair in zip(one["cells"], *_counts(one), strict=True)}
+    requests, tokens = (sum(count or 0 for count in counts) for counts in zip(*saved.values(), strict=True))
+    total = "Every planned request was sent."
+    if requests:
+        about = f" and about {tokens:,} tokens" if tokens else ""
+        total = f"The rule saved {requests:,} requests{about}. They count neither as failures nor as missing."
     if len(found) > 1 and found[0]["rule"] == "compare":
-        notes.append(
-            f"{len(found)} pairs share alpha={found[0]['alpha']:g} (Bonferroni: {found[0]['alpha_each']:.2g} each); "
+        total += (
+            f" {len(found)} pairs share alpha={found[0]['alpha']:g} (Bonferroni: {found[0]['alpha_each']:.2g} each); "
             "their intervals hold together."
         )
-    return notes
+    return [*map(_statement, found), total]
+
+
+def _counts(one: Mapping[str, Any]) -> tuple[Sequence[int], Sequence[int | None]]:
+    return one["requests_saved"], one["tokens_saved"]
 
 
 def _statement(one: Mapping[str, Any]) -> str:
@@ -32,7 +43,7 @@ def _statement(one: Mapping[str, Any]) -> str:
     parts.append(_estimate(one, decision["estimate"], f", valid under this rule ({decision['estimate']['method']})"))
     if one["answered"]["questions"] > decision["questions"]:
         parts.append(f"with the replies that were in flight then, {_all(one)}")
-    return "; ".join(parts) + f". {_saved(one)}"
+    return "; ".join(parts) + "."
 
 
 def _rule(one: Mapping[str, Any]) -> str:
@@ -68,11 +79,3 @@ def _all(one: Mapping[str, Any]) -> str:
     answered = one["answered"]
     mean = "without a score" if answered["mean"] is None else _points(one, answered["mean"])
     return f"{answered['questions']:,} questions: {mean}"
-
-
-def _saved(one: Mapping[str, Any]) -> str:
-    requests, tokens = sum(one["requests_saved"]), [count for count in one["tokens_saved"] if count is not None]
-    if not requests:
-        return "Every planned request was sent."
-    about = f", about {sum(tokens):,} tokens" if tokens else ""
-    return f"Saved: {requests:,} requests{about}. They count neither as failures nor as missing."

@@ -14,6 +14,7 @@ from bench.judge.metrics import CELL_METRICS
 from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
+from bench.judge.stopping import saved_by_rule
 from bench.judge.validity import RunValidity, judge_validity
 from bench.show.coverage import coverage_note, held_note
 from bench.show.objectives import slo_note
@@ -105,8 +106,8 @@ def _row(run: RunRows, cell: CellInfo, swept: Sequence[str]) -> dict[str, Any]:
 
 
 def _failures(run: RunRows) -> pd.DataFrame:
-    """Requests that are not ``ok``, by cell, outcome and kind, with the first error text of each."""
-    rows = run.requests[run.requests["outcome"] != "ok"]
+    """Requests that are not ``ok``, by cell, outcome and kind, with the first error text of each; saved ones apart."""
+    rows = run.requests[(run.requests["outcome"] != "ok") & ~saved_by_rule(run.requests)]
     labels = {cell.cell_id: cell.label for cell in run.cells}
     keys = ["cell_id", "outcome", "error_kind"]
     grouped = rows.groupby(keys, dropna=False, sort=False, observed=True)

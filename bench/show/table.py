@@ -266,7 +266,7 @@ def _share(row: Row, name: str, digits: int) -> str:
 
 
 def _failed(row: Row, narrow: bool) -> str:
-    count = row["planned"] - row["ok"]
+    count = row["planned"] - row["ok"] - row["saved"]
     if not count:
         return "0"
     return f"{count:.0f}" if narrow else f"{count:.0f} ({row['failure_rate']:.1%})"

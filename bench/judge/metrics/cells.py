@@ -134,6 +134,12 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         lambda cell: _outcomes(cell, "not_sent", "cancelled"),
     ),
     CellMetric(
+        "saved",
+        "requests",
+        "Those of them that a rule for stopping (`stop`) saved: enough was known without them.",
+        lambda cell: _count(saved_by_rule(cell.requests).sum()),
+    ),
+    CellMetric(
         "failed",
         "requests",
         "Requests that count as infinitely slow: failed, truncated, or given up as too late to send.",
