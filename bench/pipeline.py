@@ -16,14 +16,13 @@ from bench.config import Experiment, WhenInvalid
 from bench.courses import check_searches, course_of
 from bench.domain import Cell, ConfigError
 from bench.early_stop import is_saved
-from bench.measure.ceiling import ceilings
+from bench.measure.ceiling import Ceiling, ceilings
 from bench.measure.crew import WorkerDiedError
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
-from bench.progress import Progress
 from bench.record import Record, find_run, is_scored, read_header, read_table, spare_pandas
 from bench.scorers.judge import Judging
 from bench.scorers.several import further_scorers
@@ -56,10 +55,11 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
 
         plan = make_plan(experiments)
         course_of(plan, print)  # raises what a rule for stopping has against the plan
-        print_plan(ceilings(plan), plan.notes)
+        print_plan(ceilings(plan), plan.notes, _foreseen(plan))
         return RunResult(DONE, None, [None] * len(experiments))
     with Servers(experiments) as servers:  # they start up while we plan
         plan = make_plan(experiments)
+        _foreseen(plan)
         _say(*plan.notes)
         return _measured(plan, servers, lambda: _new_record(plan, command))
 
@@ -228,6 +228,15 @@ def asks_judges(cell: Cell) -> bool:
     """Whether a model judges the replies of a cell."""
     config: Experiment = cell.config
     return any(isinstance(one, Judging) for one in (config.scorer, *further_scorers(config.also, config.scorer)))
+
+
+def _foreseen(plan: Plan) -> list[Ceiling]:
+    """What judges will take once the run is over; they are checked before anything is sent."""
+    if not any(map(asks_judges, plan.cells)):
+        return []
+    from bench.foreseen import foresee
+
+    return foresee(plan)
 
 
 def _asked_judges(plan: Plan, path: Path) -> str | None:
