@@ -161,7 +161,8 @@ def _failed(run: RunRows) -> str | None:
 
 
 def _cached(run: RunRows) -> str | None:
-    count = int(run.requests["cached"].astype(bool).sum())
+    # of replies from a file, the run's own notes say more
+    count = int((run.requests["cached"].astype(bool) & (run.requests["provider"] != "recorded")).sum())
     if not count:
         return None
     return (
