@@ -11,7 +11,7 @@ from bench.judge.flips import Flip, Said
 from bench.judge.intervals import Estimate
 from bench.judge.paired_times import Ratio
 from bench.judge.statistics.outcomes import ANSWERED, UNANSWERED
-from bench.show.markdown import escaped, table
+from bench.show.markdown import code_block, escaped, table
 from bench.show.table import number
 from bench.show.terminal import printable, shorten, width_of
 
@@ -242,14 +242,12 @@ def _flip_parts(one: Compared, most: int) -> Iterator[str]:
         if flip.question is not None:
             yield quoted(flip.question)
         for name, said, mean in (("A", flip.a, flip.mean_a), ("B", flip.b, flip.mean_b)):
-            yield f"{name}, {escaped(_said(said))} (mean score {mean:g}):"
+            yield f"{name}, {escaped(_said(said))} (mean score {mean:.3g}):"
             yield quoted(said.text)
     if len(one.flips) > most:
         yield f"{len(one.flips) - most:,} more are in flips.parquet."
 
 
 def quoted(text: str) -> str:
-    """A text from outside as a quotation, line by line, every sign of Markdown shown as it is."""
-    lines = text[:LONG].splitlines() or [""]
-    cut = ["(cut here)"] if len(text) > LONG else []
-    return "\n".join(f"> {escaped(line, LONG)}  " for line in [*lines, *cut])
+    """A text from outside as a block that it cannot leave."""
+    return code_block(text[:LONG] + ("\n(cut here)" if len(text) > LONG else ""), "text")
