@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from bench.catalogue import load_models, load_presets, load_provider
 from bench.compose import AUTO, user_folders
 from bench.config import Budget, Experiment, Limits, Model, Sampling
+from bench.datasets import Dataset
 from bench.domain import ConfigError, Label
 from bench.judge.judged import answered, asked_of, identity_of, judging_scorers, rubric_hash, said_in, spent_on
 from bench.measure.plan import Plan, make_plan
@@ -58,13 +59,13 @@ def ask_judges(
     Raises:
         ConfigError: a judge's model, provider or rubric does not exist or does not fit, or no budget is left.
     """
+    askings = []
     for scorer in judging_scorers(list(configs.values())):
         cells = [cell_id for cell_id, config in configs.items() if scorer in judging_scorers([config])]
         asking = _Asking(path, scorer, [] if len(cells) == len(configs) else cells, command, means)
-        stopped = asking.ask()
-        if stopped is not None:
-            return stopped
-    return None
+        next(asking.left(), None)  # one judge that cannot be asked stops all before anything is sent
+        askings.append(asking)
+    return next((why for asking in askings if (why := asking.ask()) is not None), None)
 
 
 class _Asking:
@@ -85,19 +86,29 @@ class _Asking:
                 return why
         if self._runs:
             self._tell()
-        skip = sorted(set[str]().union(*(answered(run) for run in self._runs)))
-        dataset = build("dataset", self._scorer.dataset(str(self._path.absolute()), self._cells, skip))
-        if next(dataset.rows(), None) is None:
+        if next(self.left(), None) is None:
             return None
-        budget = _budget(self._scorer, self._path, self._header, self._runs)
         return self._start(
             replace(
                 self._judge,
-                dataset=replace(dataset, name=f"judged-{self._path.name}"),
-                budget=budget,
+                dataset=replace(self._dataset(), name=f"judged-{self._path.name}"),
+                budget=_budget(self._scorer, self._path, self._header, self._runs),
                 results_dir=str(self._path.absolute().parent.parent),
             )
         )
+
+    def left(self) -> Iterator[Any]:
+        """The rows that are not answered yet.
+
+        Raises:
+            ConfigError: there is nothing that this judge could be asked about.
+        """
+        yield from self._dataset().rows()
+
+    def _dataset(self) -> Dataset:
+        skip = sorted(set[str]().union(*(answered(run) for run in self._runs)))
+        made: Dataset = build("dataset", self._scorer.dataset(str(self._path.absolute()), self._cells, skip))
+        return made
 
     def _go_on(self, run: Path) -> str | None:
         header = read_header(run)

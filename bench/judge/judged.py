@@ -14,7 +14,7 @@ from typing import Any
 from bench.config import plain
 from bench.domain import ConfigError, Outcome, Score
 from bench.record import read_choices, read_samples, read_table
-from bench.record.folder import table_path
+from bench.record.folder import HEADER, table_path
 from bench.registry import build
 from bench.scorers.judge import Judgement, Judging
 from bench.scorers.several import further_scorers
@@ -32,13 +32,11 @@ class Asked:
         title: the name of its scorer.
         identity: a hash of all that its requests depend on.
         runs: the folders in which it was asked, oldest first.
-        told: the entry as it stands: ``model provider rubric_sha256`` and the counts of :func:`spent_on`.
     """
 
     title: str
     identity: str
     runs: tuple[Path, ...]
-    told: Mapping[str, Any]
 
 
 def identity_of(scorer: Judging, configs: Sequence[Mapping[str, Any]]) -> str:
@@ -59,23 +57,20 @@ def rubric_hash(scorer: Judging) -> str:
 
 
 def asked_of(path: Path, header: Mapping[str, Any]) -> list[Asked]:
-    """Every judge that a run names, in the order in which they were first asked."""
-    return [
-        Asked(
-            title=str(one["scorer"]),
-            identity=str(one["identity"]),
-            runs=tuple(Path(os.path.normpath(path / place)) for place in one["runs"]),
-            told=one,
-        )
-        for one in header.get("judges") or ()
-    ]
+    """Every judge that a run names, in the order in which they were first asked; folders that are gone are left out."""
+    found = []
+    for one in header.get("judges") or ():
+        places = [Path(os.path.normpath(path.absolute() / place)) for place in one["runs"]]
+        runs = tuple(place for place in places if (place / HEADER).is_file())
+        found.append(Asked(str(one["scorer"]), str(one["identity"]), runs))
+    return found
 
 
 def verdicts_of(path: Path, header: Mapping[str, Any], scorer: Judging) -> dict[tuple[str, int], Score]:
     """The verdicts of one judge on a run's replies, by request id and choice; of runs that are over.
 
     Raises:
-        ConfigError: a judge's run is gone or cannot be read.
+        ConfigError: a judge's run cannot be read.
     """
     mine = identity_of(scorer, [cell["config"] for cell in header["cells"]])
     return said_in([run for one in asked_of(path, header) if one.identity == mine for run in one.runs], scorer)

@@ -69,7 +69,7 @@ def rankings_of(path: Path, header: Mapping[str, Any]) -> list[PairwiseRanking]:
     """A ranking for every judge of pairs among the scorers of a run; none where no pair has a verdict.
 
     Raises:
-        ConfigError: a judge's run is gone or cannot be read.
+        ConfigError: a judge's run cannot be read.
     """
     configs = [cell["config"] for cell in header["cells"]]
     if not header.get("judges"):
