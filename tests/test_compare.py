@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import bench_process
 import pandas as pd
 import pytest
 from answered_run import Say, questions, recorded, right_on
@@ -202,3 +203,37 @@ def test_times_are_paired_by_prompt(tmp_path: Path) -> None:
     assert e2e.ratio.value == pytest.approx(2.0)
     assert (e2e.p or 1) < 0.001
     assert any("different times" in note for note in found.notes)
+
+
+KNOBS = """
+defaults: [sim, _self_]
+knobs:
+  speed: 50
+  models:
+    Qwen/Qwen3-8B: {skill: 0.6}
+    Qwen/Qwen3-14B: {skill: 0.9}
+    Qwen/Qwen3-32B: {skill: 0.9}
+"""
+
+
+@pytest.mark.slow
+def test_a_known_gap_of_the_simulator_is_found_and_equal_skill_is_not_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "provider"
+    folder.mkdir(parents=True)
+    (folder / "skilled.yaml").write_text(KNOBS, encoding="utf-8")
+    sweep = ["model=qwen3-8b,qwen3-14b,qwen3-32b", "provider=skilled", "dataset=arithmetic", "sampling.temperature=0"]
+    done = bench_process.run(["run", *sweep, "report.plots=false", "-m"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = bench_process.run(["compare", "latest", "--by", "model.name"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    (out,) = tmp_path.glob("results/*/*/compare-by-model.name")
+    frame = pd.read_parquet(out / "compare.parquet").set_index(["name_a", "name_b"])["standing"]
+    small, middle, large = (f"Qwen/Qwen3-{size}B" for size in (8, 14, 32))
+    assert frame.to_dict() == {
+        (small, middle): "B better",
+        (small, large): "B better",
+        (middle, large): "no difference shown",
+    }
+    mixed = bench_process.run(["compare", "latest", "latest"], tmp_path)
+    assert mixed.returncode == 2
+    assert "same run twice" in mixed.stderr
