@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from bench import record
 from bench.config import plain
 from bench.domain import ConfigError, Outcome, Score
-from bench.record import read_choices, read_samples, read_table
 from bench.record.folder import HEADER, table_path
 from bench.registry import build
 from bench.scorers.judge import Judgement, Judging
@@ -97,14 +97,16 @@ def judgements(run: Path) -> Iterator[Judgement]:
         ConfigError: the folder is no run, or a table cannot be read.
     """
     origins = {
-        sample_id: sample.fields["origin"] for one in read_samples(run).values() for sample_id, sample in one.items()
+        sample_id: sample.fields["origin"]
+        for one in record.read_samples(run).values()
+        for sample_id, sample in one.items()
     }
     said = {}
-    for recorded in chain.from_iterable(read_choices(run)):
+    for recorded in chain.from_iterable(record.read_choices(run)):
         if recorded.outcome is Outcome.OK and recorded.choice.index == 0:
             said[recorded.request_id] = reply_text(recorded.choice)
     columns = ["request_id", "sample_id", "outcome", "error_kind", "error_detail"]
-    for row in read_table(run, "requests", columns).to_pylist():
+    for row in record.read_table(run, "requests", columns).to_pylist():
         origin = origins[row["sample_id"]]
         if (text := said.get(row["request_id"])) is not None:
             yield Judgement(row["sample_id"], origin, text)
@@ -135,7 +137,7 @@ def spent_on(runs: Sequence[Path]) -> dict[str, Any]:
     seconds = 0.0
     columns = ["outcome", "attempts", "prompt_tokens", "completion_tokens", "cost", "currency", "end_ns"]
     for run in filter(_has_ended, runs):
-        rows = [row for row in read_table(run, "requests", columns).to_pylist() if row["attempts"]]
+        rows = [row for row in record.read_table(run, "requests", columns).to_pylist() if row["attempts"]]
         spent["requests"] += len(rows)
         spent["failed"] += sum(row["outcome"] != "ok" for row in rows)
         for key in ("attempts", "prompt_tokens", "completion_tokens"):
