@@ -72,6 +72,11 @@ def test_what_the_prompt_has_before_the_function_stays() -> None:
     assert solution(prompt, "g", "    return 1") == prompt + "    return 1"
 
 
+def test_a_continuation_stays_one_whatever_it_defines_after_the_function() -> None:
+    prompt, again = "def g(x):\n", "    return 1\n\ndef g(x):\n    return 2\n"
+    assert solution(prompt, "g", again) == prompt + again
+
+
 def test_a_row_without_its_check_is_unscored() -> None:
     assert scored(HumanEval(allow_code=True), {"prompt": "def f():\n"}, "    return 1").label is N
     assert scored(Mbpp(allow_code=True), {"test_list": []}, "x = 1").label is N
