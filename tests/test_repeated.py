@@ -127,3 +127,19 @@ def test_clusters_are_repeats_or_passages_and_never_instructions() -> None:
     assert len(set(find_clusters(read).values())) == 2
     named = [made(i, f"question {i}", cluster=None if i == 3 else i // 2) for i in range(4)]
     assert len(set(find_clusters(named).values())) == 3
+
+
+def test_errors_bound_the_accuracy_over_questions_whatever_came_of_the_rest(tmp_path: Path) -> None:
+    def say(request: Request) -> Sequence[str] | None:
+        if (request.sample.sample_id, request.repeat) in {("q000", 1), ("q001", 0), ("q001", 1), ("q001", 2)}:
+            return None
+        return [REPLIES[request.sample.sample_id][request.repeat]]
+
+    run = recorded(tmp_path, questions(4), {"a": say}, repeats=3)
+    row = summary_of(run).frame.iloc[0]
+    # q000 two of two, q001 nothing came, q002 one of three, q003 none of three
+    assert row["accuracy"] == pytest.approx((1 + 1 / 3 + 0) / 3)
+    assert row["correct_rate"] == pytest.approx(row["strict_accuracy"])
+    assert row["worst_accuracy"] == pytest.approx((2 / 3 + 0 + 1 / 3 + 0) / 4)
+    assert row["best_accuracy"] == pytest.approx((1 + 1 + 1 / 3 + 0) / 4)
+    assert (row["errors"], row["error_rate"]) == (4, pytest.approx(4 / 12))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MEANING = (
     "Every reply that was asked for has one outcome. Shares are of all replies but errors, with 95% intervals "
-    "(Wilson's; over questions where they have several replies); errors are of all. An error is never a wrong answer."
+    "(Wilson's; where questions have several replies, mean and interval over questions); errors are of all. An error "
+    "is never a wrong answer."
 )
 ACCURACIES = {
     "accuracy": "accuracy",

@@ -42,7 +42,7 @@ def repeated_section(cells: Sequence[Repeated]) -> str:
         MEANING,
         table(["cell", "questions", "replies each", "mean", "SE", "W", "V", "advised K", "worth"], rows),
         WORTH,
-        *_notes(labels, cells),
+        "\n".join(_notes(labels, cells)),
     ]
     for label, one in zip(labels, cells, strict=True):
         parts.append(f"**{escaped(label)}**")
@@ -54,7 +54,7 @@ def repeated_section(cells: Sequence[Repeated]) -> str:
             AGREEMENT,
             table(
                 ["cell", "questions", "TARr", "pairwise", "TARa", "pairwise"],
-                [[label, f"{one.questions:,}", *_agreement(one.raw), *_agreement(one.parsed)] for label, one in greedy],
+                [[label, *_agreement(one.raw, True), *_agreement(one.parsed)] for label, one in greedy],
             ),
         ]
     return "\n\n".join(part for part in parts if part)
@@ -80,10 +80,11 @@ def _maybe(estimate: Estimate | None) -> str:
     return "-" if estimate is None else share(estimate)
 
 
-def _agreement(found: Determinism | None) -> list[str]:
+def _agreement(found: Determinism | None, prompts: bool = False) -> list[str]:
+    """The shares as texts, the number of questions that they stand on first where wanted."""
     if found is None or found.tar is None or found.pairwise is None:
-        return ["-", "-"]
-    return [f"{found.tar:.1%}", f"{found.pairwise:.1%}"]
+        return ["-", "-"] + ["-"] * prompts
+    return [f"{found.prompts:,}"] * prompts + [f"{found.tar:.1%}", f"{found.pairwise:.1%}"]
 
 
 def _notes(labels: Sequence[str], cells: Sequence[Repeated]) -> list[str]:
