@@ -38,9 +38,11 @@ from bench.row_fields import ABSENT, Row, at
 _BY = ("sample_id", "id", "task_id", "question_id", "key", "question", "prompt", "problem", "input")
 _TEXTS = (
     *("text", "completion", "response", "prediction", "output", "reply", "generation"),
-    *("model_outputs", "model_output", "solution", "result"),
+    *("model_outputs", "model_output", "solution", "result", "resps"),
 )
 _CALLS = "tool_calls"
+#: under which lm-evaluation-harness repeats the row of the dataset
+_DOC = "doc."
 _MODELS = ("model", "model_id", "model_name")
 _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json"}
 _SHOWN = 5
@@ -127,7 +129,9 @@ def _rows(file: Path, shape: Shape) -> list[Row]:
     rows = list(reader.rows())
     if not rows:
         raise ConfigError(f"{file}: it has no rows")
-    return rows
+    # lm-evaluation-harness logs a reply once for each filter that reads it
+    filters = dict.fromkeys(str(row["filter"]) for _, row in rows if "resps" in row and "filter" in row)
+    return [one for one in rows if str(one[1].get("filter")) == next(iter(filters))] if len(filters) > 1 else rows
 
 
 def _is_lines(file: Path) -> bool:
@@ -155,7 +159,8 @@ def _matched(
 
     Questions that share the value take the rows in turns. Without a field in common rows are matched by their order.
     """
-    for name in [by] if by else dict.fromkeys((*_BY, *dataset.fields.values())):
+    known = dict.fromkeys((*_BY, *dataset.fields.values()))
+    for name in [by] if by else (*known, *(f"{_DOC}{one}" for one in known)):
         of_value: defaultdict[str, list[int]] = defaultdict(list)
         for index, sample in enumerate(samples):
             of_value[_text(_value_of(sample, dataset, name))].append(index)
@@ -183,6 +188,7 @@ def _matched(
 
 def _value_of(sample: Sample, dataset: Dataset, name: str) -> Any:
     """What a question says under a name of the rows: the dataset may know the field by another."""
+    name = name.removeprefix(_DOC)
     if name in ("id", "sample_id") or dataset.fields.get("id") == name:
         return sample.sample_id
     new = next((new for new, old in dataset.fields.items() if old == name), name)
@@ -211,6 +217,8 @@ def _choices(row: JsonObject, text: str) -> Iterator[Choice]:
     reasoning, finish = row.get("reasoning"), row.get("finish_reason")
     calls = _calls(row.get(_CALLS)) or _calls(value)
     several = value if isinstance(value, list) and value and not calls else [value]
+    if len(several) == 1 and isinstance(several[0], list):  # as lm-evaluation-harness logs them
+        several = several[0]
     for one in several:
         said = "" if one is ABSENT or one is None or (calls and not isinstance(one, str)) else one
         yield Choice(

@@ -115,6 +115,21 @@ def test_replies_without_a_name_follow_the_order_of_the_questions(
     assert [one["label"] for one in verdicts] == ["correct"] * 4
 
 
+def test_samples_of_the_harness_count_once_whatever_filters_read_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"doc_id": n, "doc": {"question": f"What is {n} + {n}?"}, "resps": [[f"#### {2 * n}"]], "filter": name}
+        for name in ("strict-match", "flexible-extract")
+        for n in range(4)
+    ]
+    _, verdicts, said = scored(
+        capsys, tmp_path, str(lines(tmp_path / "samples_gsm8k.jsonl", rows)), "dataset=gsm8k", maths(tmp_path)
+    )
+    assert "4 replies to 4 of 4 questions, matched by doc.question" in said
+    assert [one["label"] for one in verdicts] == ["correct"] * 4
+
+
 def test_texts_in_a_list_are_repeats_and_calls_are_read_in_both_shapes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
