@@ -54,7 +54,7 @@ def test_module_is_the_same_program() -> None:
         ("rnu", "did you mean `bench run`?"),
         ("reports", "did you mean `bench report`?"),
         ("model=qwen3-8b", "did you mean `bench run model=qwen3-8b`?"),
-        ("zzz", "there are: run, resume, score, report, calibrate, serve, models, datasets"),
+        ("zzz", "there are: run, resume, score, report, compare, calibrate, serve, models, datasets"),
     ],
 )
 def test_unknown_verb_suggests(verb: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
