@@ -20,7 +20,8 @@ from bench.measure.plan import Plan, make_plan
 from bench.measure.servers import api_key
 from bench.record import find_run
 from bench.rules import estimate_tokens
-from bench.scorers.judge import Judge, Judging
+from bench.scorers.judge import Judge
+from bench.scorers.judging import Judging
 from bench.scorers.pairwise import Pairwise
 
 #: questions whose prompts are made to see that the rubric fits, and to estimate their length

@@ -20,7 +20,7 @@ from bench.measure.stop import Stop
 from bench.providers import Provider
 from bench.record import Record, amend_header, read_header
 from bench.registry import build, typed, unknown
-from bench.scorers.judge import Judging
+from bench.scorers.judging import Judging
 from bench.sweep import Parser
 
 #: who judges where nobody is named
@@ -179,6 +179,7 @@ def judge_of(scorer: Judging, header: Mapping[str, Any]) -> Experiment:
         load=build("load", {"kind": "closed", "concurrency": call.concurrency}),
         scorer=build("scorer", {"kind": "none"}),
         limits=typed(Limits, {**inherited, **call.limits}, "scorer.judge.limits"),
+        cache=first.get("cache"),
         name=f"judge-{header['name']}",
         seed=int(header["seed"]),
     )

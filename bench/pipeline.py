@@ -24,7 +24,7 @@ from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
 from bench.record import Record, find_run, is_scored, read_header, read_table, spare_pandas
-from bench.scorers.judge import Judging
+from bench.scorers.judging import Judging
 from bench.scorers.several import further_scorers
 from bench.sweep import Parser
 

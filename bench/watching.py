@@ -14,7 +14,7 @@ from bench.judge.clusters import find_clusters
 from bench.judge.statistics.sequential import Stop
 from bench.judge.stopping import Decision, PairRule, WidthRule
 from bench.measure.plan import Plan
-from bench.scorers.judge import Judging
+from bench.scorers.judging import Judging
 
 #: fewer questions between two looks say too little of how much they vary
 FEWEST_PER_LOOK = 5

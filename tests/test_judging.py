@@ -26,8 +26,10 @@ from bench.judge.pairwise import rank_pairs, rankings_of
 from bench.judge.rows import read_run
 from bench.measure.plan import make_plan
 from bench.record import find_run, read_header, read_samples, read_table
-from bench.scorers.judge import Judge, Judgement, Verdict
+from bench.scorers.judge import Judge, Verdict
+from bench.scorers.judging import Judgement
 from bench.scorers.pairwise import PairVerdict, Pairwise
+from bench.scorers.several import named_scorer
 
 ROWS = [{"id": f"r{n}", "prompt": f"Name a thing that is {n}.", "target": f"thing {n}"} for n in range(8)]
 REPLIES = {f"r{n}": [f"thing {n}"] for n in range(8)}
@@ -323,6 +325,21 @@ def test_several_judges_stand_side_by_side(tmp_path: Path) -> None:
 def test_forms_of_verdicts(judge: Judge, said: str, label: str, value: float | None) -> None:
     score = judge.read(said)
     assert (score.label, score.value) == (label, value)
+
+
+def test_what_grades_and_ratings_say_together_is_as_published() -> None:
+    simpleqa = named_scorer("simpleqa_grade")
+    assert isinstance(simpleqa, Judge)
+    said = ["A", "A: CORRECT", "B", "none of these"]
+    found = [simpleqa.read(words) for words in said]
+    assert [score.label for score in found] == ["correct", "correct", "wrong", "refused"]
+    # F1 of 2 correct, 1 incorrect, 1 not attempted: 2 * 2 / (4 + 3)
+    told = simpleqa.together([score.detail for score in found])
+    assert told == "correct 50.0%, wrong 25.0%, refused 25.0%; of those attempted 66.7% correct; F1 0.571"
+    mt_bench = named_scorer("mt_bench_rating")
+    assert isinstance(mt_bench, Judge)
+    ratings = [mt_bench.read(words).detail for words in ("Rating: [[9]]", "Rating: [[4.5]]", "[7] of 10")]
+    assert mt_bench.together(ratings) == "mean rating 6.833 on the scale 1 to 10"
 
 
 @pytest.mark.slow

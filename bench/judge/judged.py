@@ -16,7 +16,7 @@ from bench.config import plain
 from bench.domain import ConfigError, Outcome, Score
 from bench.record.folder import HEADER, table_path
 from bench.registry import build
-from bench.scorers.judge import Judgement, Judging
+from bench.scorers.judging import Judgement, Judging
 from bench.scorers.several import further_scorers
 from bench.scorers.verdicts import reply_text
 

@@ -17,7 +17,7 @@ from bench.judge.judged import verdicts_of
 from bench.record import RecordedChoice, ScoreRow, read_choices, read_header, read_samples, write_scores
 from bench.registry import build, discover
 from bench.scorers import Scorer
-from bench.scorers.judge import Judging
+from bench.scorers.judging import Judging
 from bench.scorers.refusal import declined
 from bench.scorers.several import further_scorers
 

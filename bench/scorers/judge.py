@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
 from bench.domain import Choice, ConfigError, Label, Sample, Score
 from bench.registry import plugin
-from bench.scorers import Scorer
-from bench.scorers.judgements import rating
+from bench.scorers.judgements import rating, simpleqa_f1
+from bench.scorers.judging import Judgement, Judging
 from bench.scorers.verdicts import graded, shown, unscored
 
 #: what a grade of each label is worth; other grades name their value
@@ -44,86 +45,6 @@ class Verdict(Enum):
     json = "json"
 
 
-@dataclass(frozen=True)
-class JudgeCall:
-    """Who judges, and how it is asked.
-
-    Attributes:
-        model: name of a model preset or of a configured model, or a mapping of a model's keys.
-        provider: name of a provider preset, ``auto`` for the one that the model's preset names, or a mapping;
-            ``None`` is the provider of the judged run.
-        sampling, limits, budget: keys of those groups, over temperature 0 and 2,048 tokens; a budget not given is what
-            the judged run has left of its own.
-        concurrency: requests in flight.
-    """
-
-    model: Any = None
-    provider: Any = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    limits: dict[str, Any] = field(default_factory=dict)
-    budget: dict[str, Any] = field(default_factory=dict)
-    concurrency: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a judge said of one row of its run.
-
-    Attributes:
-        row: the row's id.
-        origin: which replies the row was about, as its dataset wrote it.
-        said: the judge's answer; ``None`` where it gave none.
-        why: why there is none.
-    """
-
-    row: str
-    origin: Mapping[str, Any]
-    said: str | None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Judging(Scorer):
-    """What every scorer has whose verdicts come from another run: the judge's requests over a finished run.
-
-    Attributes:
-        rubric: Jinja2 template of the judge's prompt.
-        system: Jinja2 template of a system turn, put first.
-        reply_chars: longest part of a reply that the judge is shown; of a longer one the middle is left out.
-        judge: who judges.
-    """
-
-    needs_target: ClassVar[bool] = False
-    reading: ClassVar[tuple[str, ...]] = ("version", "name", "time_limit_s")
-
-    rubric: str = ""
-    system: str | None = None
-    reply_chars: int = 20_000
-    judge: JudgeCall = field(default_factory=JudgeCall)
-
-    def asked(self) -> dict[str, Any]:
-        """The settings that decide what the judge is asked, as plain values; the others decide how it is read."""
-        return {key: value for key, value in asdict(self).items() if key not in self.reading}
-
-    def dataset(self, path: str, cells: list[str], skip: list[str]) -> dict[str, Any]:
-        """The plain configuration of the dataset that the judge is asked.
-
-        Args:
-            path: the judged run's folder.
-            cells: ids of the cells that this scorer judges; empty is all.
-            skip: ids of rows that are answered already.
-        """
-        raise TypeError(f"{type(self).__name__} is no judge: it lacks dataset()")
-
-    def score(self, sample: Sample, choice: Choice) -> Score:
-        """Nothing: the verdict is in the judge's own run, which the scoring stage reads."""
-        return unscored("the judge was not asked")
-
-    def verdicts(self, judgements: Iterable[Judgement]) -> dict[tuple[str, int], Score]:
-        """The verdict on each reply, by request id and choice; later judgements count before earlier ones."""
-        raise TypeError(f"{type(self).__name__} is no judge: it lacks verdicts()")
-
-
 @plugin("scorer", "judge")
 @dataclass(frozen=True)
 class Judge(Judging):
@@ -134,7 +55,8 @@ class Judge(Judging):
     The verdict is read from the judge's own words alone, so that a reply cannot forge one.
 
     * ``rating``: the first ``[[N]]``, else ``[N]`` (MT-Bench's rule); the value is its place on ``scale``.
-    * ``grade``: the first letter of ``grades`` in the answer (SimpleQA's rule), each with a label or a value.
+    * ``grade``: the first letter of ``grades`` in the answer (SimpleQA's rule), each with a label or a value; where
+      there is none, the grade ``otherwise``.
     * ``json``: a JSON object, bare or in a code block, whose ``key`` holds a number on ``scale`` or a grade.
 
     A verdict that cannot be read is ``unparsed`` and has no value: it says nothing of the reply.
@@ -143,11 +65,12 @@ class Judge(Judging):
         verdict: ``rating``, ``grade`` or ``json``.
         scale: the lowest and the highest rating.
         grades: letters (or words) to ``correct``, ``wrong``, ``partial``, ``refused``, or a value from 0 to 1.
+        otherwise: the grade of an answer that holds none; ``None`` leaves it unparsed.
         key: where the verdict stands in a JSON object.
         needs_reference: whether a row without a target is left unscored, unasked.
     """
 
-    reading: ClassVar[tuple[str, ...]] = (*Judging.reading, "verdict", "scale", "grades", "key")
+    reading: ClassVar[tuple[str, ...]] = (*Judging.reading, "verdict", "scale", "grades", "otherwise", "key")
 
     kind: str = "judge"
     version: str = "1"
@@ -155,6 +78,7 @@ class Judge(Judging):
     verdict: Verdict = Verdict.rating
     scale: list[float] = field(default_factory=lambda: [1.0, 10.0])
     grades: dict[str, Any] = field(default_factory=dict)
+    otherwise: str | None = None
     key: str = "score"
     needs_reference: bool = False
 
@@ -175,6 +99,8 @@ class Judge(Judging):
             except ValueError:
                 labels = ", ".join(label.value for label in LABEL_VALUES)
                 problems.append(f"scorer.grades.{name}={meaning}: must be one of {labels}, or a number from 0 to 1")
+        if self.otherwise is not None and self.otherwise not in self.grades:
+            problems.append(f"scorer.otherwise={self.otherwise}: must be one of grades: {', '.join(self.grades)}")
         if problems:
             raise ConfigError(*problems)
 
@@ -207,6 +133,20 @@ class Judge(Judging):
                 found.setdefault(place, unscored(one.why))
         return found
 
+    def together(self, details: Sequence[str]) -> str:
+        """The mean rating as published ones are given; or the shares of grades, with SimpleQA's F1."""
+        said = [detail.partition("=") for detail in details]
+        ratings = [float(figure) for name, _, figure in said if name == "rating"]
+        if ratings:
+            return f"mean rating {sum(ratings) / len(ratings):.3f} on the scale {self.scale[0]:g} to {self.scale[1]:g}"
+        counts = Counter(name for name, _, _ in said)
+        text = ", ".join(f"{name} {count / len(said):.1%}" for name, count in counts.most_common())
+        correct, wrong, refused = (counts[label.value] for label in (Label.CORRECT, Label.WRONG, Label.REFUSED))
+        if not correct + wrong or correct + wrong + refused < len(said):
+            return text
+        f1 = simpleqa_f1(correct, wrong, refused)
+        return f"{text}; of those attempted {correct / (correct + wrong):.1%} correct; F1 {f1:.3f}"
+
     def read(self, said: str) -> Score:
         """The verdict that the judge's words give, ``unparsed`` without value where there is none."""
         if self.verdict is Verdict.rating:
@@ -222,14 +162,13 @@ class Judge(Judging):
             return Score(
                 None, Label.UNPARSED, shown(f"{found:g}"), f"the rating is not on the scale {low:g} to {high:g}"
             )
-        return graded((found - low) / (high - low), f"{found:g}")
+        return graded((found - low) / (high - low), f"{found:g}", f"rating={found:g}")
 
     def _graded(self, said: str) -> Score:
         names = sorted(self.grades, key=len, reverse=True)
         match = re.search("|".join(map(re.escape, names)), said)
-        if match is None:
-            return _unread(said)
-        return _grade_score(self.grades[match.group()], match.group())
+        name = match.group() if match else self.otherwise
+        return _unread(said) if name is None else _grade_score(self.grades[name], name)
 
     def _of_json(self, said: str) -> Score:
         found = _json_object(said).get(self.key)
@@ -255,7 +194,7 @@ def _grade_score(meaning: Any, name: str) -> Score:
     label = Label(str(meaning))
     if label not in LABEL_VALUES:
         raise ValueError(meaning)
-    return Score(LABEL_VALUES[label], label, shown(name))
+    return Score(LABEL_VALUES[label], label, shown(name), f"{label.value}=1")
 
 
 def _json_object(said: str) -> Mapping[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from bench.domain import Choice, Label, Sample, Score
 from bench.registry import plugin
-from bench.scorers.judge import Judgement, Judging
 from bench.scorers.judgements import arena_verdict, arena_weight, two_ratings, winner, winner_of_ratings
+from bench.scorers.judging import Judgement, Judging
 from bench.scorers.verdicts import graded, unscored
 
 _LETTERS = """\
