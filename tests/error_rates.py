@@ -3,8 +3,8 @@
 Two tables, both through the functions that the product decides with. In process: thousands of rounds of the
 simulator's model of answers, without a network. On the wire: ``bench run`` against the simulator over HTTP, tens of
 rounds; and runs with ``stop`` that end themselves. In an A/A round both sides have the same skill, so every difference
-that is claimed is false. A round has questions of its own, so rounds are independent; the simulator draws the answers of
-two models apart, so pairing gains nothing here.
+that is claimed is false. A round has questions of its own, so rounds are independent; the simulator draws the answers
+of two models apart, so pairing gains nothing here.
 
 ``--rounds`` of the first table, ``--wire-rounds`` of the second (0 leaves it out), ``--seed`` of both.
 """
