@@ -216,10 +216,10 @@ def _choices(row: JsonObject, text: str) -> Iterator[Choice]:
     value = at(row, text)
     reasoning, finish = row.get("reasoning"), row.get("finish_reason")
     calls = _calls(row.get(_CALLS)) or _calls(value)
-    several = value if isinstance(value, list) and value and not calls else [value]
-    if len(several) == 1 and isinstance(several[0], list):  # as lm-evaluation-harness logs them
+    several = value if isinstance(value, list) and not calls else [value]
+    if len(several) == 1 and isinstance(several[0], list) and not calls:  # as lm-evaluation-harness logs them
         several = several[0]
-    for one in several:
+    for one in several or [""]:
         said = "" if one is ABSENT or one is None or (calls and not isinstance(one, str)) else one
         yield Choice(
             0,

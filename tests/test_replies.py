@@ -149,6 +149,8 @@ def test_texts_in_a_list_are_repeats_and_calls_are_read_in_both_shapes(
     ]
     api = {"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     rows = [
+        {"id": "q0", "result": [{"f": '{"a": 0}'}, {"f": '{"a": 0}'}]},
+        {"id": "q0", "result": []},
         {"id": "q0", "result": [{"f": '{"a": 0}'}]},
         {"id": "q1", "result": "", "tool_calls": [api]},
         {"id": "q2", "result": ["[f(a=2)]", "[f(a=3)]", ""]},
@@ -161,7 +163,15 @@ def test_texts_in_a_list_are_repeats_and_calls_are_read_in_both_shapes(
         "dataset.join=null",
         f"dataset.path={lines(tmp_path / 'BFCL_v4_own.json', questions)}",
     )
-    assert [one["label"] for one in verdicts] == ["correct", "correct", "correct", "wrong", "unparsed"]
+    assert [one["label"] for one in verdicts] == [
+        "wrong",
+        "unparsed",
+        "correct",
+        "correct",
+        "correct",
+        "wrong",
+        "unparsed",
+    ]
 
 
 @pytest.mark.parametrize(
