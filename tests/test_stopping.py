@@ -36,7 +36,7 @@ from bench.domain import (
 from bench.judge.rows import read_run
 from bench.judge.score import score_run
 from bench.judge.statistics.sequential import Stop as Verdict
-from bench.judge.stopping import NARROW, NOT_NARROW, PairRule, WidthRule
+from bench.judge.stopping import NARROW, NOT_NARROW, PairRule, WidthRule, looks_taken
 from bench.measure import run as run_module
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import measure, unsent
@@ -415,3 +415,11 @@ def test_questions_that_hang_together_refuse_the_open_ended_rule(tmp_path: Path)
     rows = rows_file(tmp_path, 120, passage="one text for all")
     with pytest.raises(ConfigError, match=r"stop\.open_ended: its bound needs independent questions"):
         StoppingCourse(plan_of(rows, A, B, stop={"compare": "model.name", "open_ended": True}), print)
+
+
+def test_a_test_at_the_end_says_that_it_knows_nothing_of_the_looks() -> None:
+    header = {"run_id": "r1", "stopping": [{"rule": "compare", "compare": "model.name", "cells": ["a", "b"]}]}
+    (said,) = looks_taken(header, {"b", "c"})
+    assert "stop.compare=model.name" in said
+    assert looks_taken(header, {"c"}) == looks_taken({}, {"a"}) == []
+    assert looks_taken({"stopping": [{"rule": "half_width", "cells": ["a"]}]}, {"a"}) == []

@@ -13,6 +13,7 @@ from bench.judge.sides import Pair, Side
 from bench.judge.statistics.comparison import Estimand, PairedComparison
 from bench.judge.statistics.multiplicity import adjust_claims, benjamini_hochberg
 from bench.judge.statistics.outcomes import OutcomeRates
+from bench.judge.stopping import looks_taken
 
 #: a claim is made below this adjusted p
 ALPHA = 1 - CONFIDENCE
@@ -134,6 +135,7 @@ def _notes(a: Side, b: Side) -> list[str]:
         invalid = side.run.header.get("validity") or {}
         if invalid.get("standing") == "invalid":
             notes.append(f"The measurement of run {side.run_id} is invalid: its times support no claim.")
+        notes += looks_taken(side.run.header, {a.cell.cell_id, b.cell.cell_id})
     loads = [side.cell.config.get("load") for side in (a, b)]
     if loads[0] != loads[1]:
         notes.append("The two sides ran under different loads: their times do not compare the servers.")

@@ -8,7 +8,8 @@ random sample whatever came back first, so a decision depends on the replies alo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,19 @@ def saved_by_rule(rows: pd.DataFrame) -> pd.Series[bool]:
     if not unsent.any() or "error_detail" not in rows.columns:
         return unsent & False
     return unsent & rows["error_detail"].astype("string").str.startswith(RULE_PREFIX).fillna(False).astype(bool)
+
+
+def looks_taken(header: Mapping[str, Any], cells: AbstractSet[str]) -> list[str]:
+    """What a test at the end has to say for itself where a run looked at the same cells before; empty elsewhere."""
+    looked = [one for one in header.get("stopping") or () if one["rule"] == "compare"]
+    if all(cells.isdisjoint(one["cells"]) for one in looked):
+        return []
+    said = (
+        f"Run {header.get('run_id', '')} looked at scores as they came (stop.compare={looked[0]['compare']}). A test "
+        "at the end knows nothing of that and claims differences a little too often; what the looks decided, with an "
+        "interval that holds for all of them, stands in the run's summary and under `stopping` in run.json."
+    )
+    return [said]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ def stopping_notes(header: Mapping[str, Any]) -> list[str]:
             f" {len(found)} pairs share alpha={found[0]['alpha']:g} (Bonferroni: {found[0]['alpha_each']:.2g} each); "
             "their intervals hold together."
         )
+    if found[0]["rule"] == "compare":
+        total += " These verdicts allow for every look; other tests of the same scores do not."
     return [*map(_statement, found), total]
 
 
