@@ -62,6 +62,7 @@ def ask_judges(
     askings = []
     for scorer in judging_scorers(list(configs.values())):
         cells = [cell_id for cell_id, config in configs.items() if scorer in judging_scorers([config])]
+        scorer.ready()
         asking = _Asking(path, scorer, [] if len(cells) == len(configs) else cells, command, means)
         next(asking.left(), None)  # one judge that cannot be asked stops all before anything is sent
         askings.append(asking)

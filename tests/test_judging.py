@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import bench_process
 import pytest
 from measured import open_record
 from scored_run import finished_run
@@ -149,6 +150,8 @@ def test_a_run_is_judged_in_one_command_on_the_simulator(tmp_path: Path, capsys:
     assert {round(row["value"], 6) for row in scores(path)} <= {round(1 / 9, 6), round(8 / 9, 6)}
     assert "6 requests of its own" in capsys.readouterr().out
     assert "## Judges" in (path / "report.md").read_text()
+    # a process that has seen no scorer yet finds the judge's verdicts
+    assert bench_process.run(["report", str(path)], tmp_path).returncode == 0
     # what it said is read again without asking again
     assert main(["score", str(path), "scorer=judge", "scorer.scale=[0, 10]"]) == 0
     assert len(judge_runs(path)) == 1

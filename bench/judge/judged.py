@@ -15,9 +15,9 @@ from bench import record
 from bench.config import plain
 from bench.domain import ConfigError, Outcome, Score
 from bench.record.folder import HEADER, table_path
-from bench.registry import build
+from bench.registry import discover, plugins
 from bench.scorers.judging import Judgement, Judging
-from bench.scorers.several import further_scorers
+from bench.scorers.several import named_scorer
 from bench.scorers.verdicts import reply_text
 
 #: what of a judge's settings says how fast or for how much it is asked, not what it is asked
@@ -171,10 +171,14 @@ def judging_scorers(configs: Sequence[Mapping[str, Any]]) -> list[Judging]:
     Raises:
         ConfigError: a scorer that does not exist, or options that it does not take.
     """
+    discover()
     found: dict[str, Judging] = {}
     for config in configs:
-        own = build("scorer", config["scorer"])
-        for scorer in (own, *further_scorers(config.get("also") or (), own)):
+        also = config.get("also") or ()
+        for one in (config["scorer"], *([also] if isinstance(also, str | Mapping) else also)):
+            if isinstance(one, Mapping) and one.get("kind") not in plugins("scorer"):
+                continue  # a plug-in of the user's own, which a report need not know
+            scorer = named_scorer(one)
             if isinstance(scorer, Judging):
                 found.setdefault(repr(plain(scorer)), scorer)
     titles = [one.title for one in found.values()]
