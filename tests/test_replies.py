@@ -234,6 +234,7 @@ def test_the_published_samples_come_out_at_their_published_pass_at_1(
         "dataset=humaneval",
         f"dataset.path={folder / 'example_problem.jsonl'}",
         "scorer.allow_code=true",
+        "scorer.cpu_s=0.5",
     )
     assert "6 replies to 1 of 1 questions, matched by task_id" in said
-    assert sum(one["value"] for one in verdicts) / len(verdicts) == 0.5
+    assert [one["label"] for one in verdicts] == ["wrong"] * 3 + ["correct"] * 3
