@@ -233,6 +233,7 @@ def test_the_published_samples_come_out_at_their_published_pass_at_1(
         str(folder / "example_samples.jsonl"),
         "dataset=humaneval",
         f"dataset.path={folder / 'example_problem.jsonl'}",
+        "scorer=humaneval",
         "scorer.allow_code=true",
         "scorer.cpu_s=0.5",
     )
