@@ -27,6 +27,9 @@ from bench.scorers.several import further_scorers, named_scorer
 
 INTERRUPTED = 130
 
+#: what says how replies are got, which is done where they stand in a file
+_OF_ASKING = {"provider", "load", "sampling", "repeats", "experiment", "stop", "cache", "dry_run"}
+
 
 def main(argv: Sequence[str]) -> int:
     """``bench score RUN [scorer=NAME] [scorer.KEY=VALUE] [also=[NAME, ...]]``: score a finished run again.
@@ -99,12 +102,18 @@ def _score_file(file: Path, options: argparse.Namespace, folders: Sequence[Path]
     from bench.sweep import Parser
 
     loader = Loader(folders)
-    keys = {line.partition("=")[0].partition(".")[0] for line in options.overrides}
+    keys = {line.lstrip("+~").partition("=")[0].partition(".")[0] for line in options.overrides}
     if "dataset" not in keys:
         raise ConfigError(f"{file}: say what the replies answer, for example dataset=gsm8k dataset.path=FILE")
-    if strange := sorted(keys & {"provider", "load", "sampling", "repeats", "experiment"}):
+    if strange := sorted(keys & _OF_ASKING):
         raise ConfigError(*(f"{key}: replies from a file are not asked for; leave it out" for key in strange))
     experiment = Parser().parse(loader.compose(options.overrides))
+    judges = judging_scorers([{"scorer": plain(experiment.scorer), "also": plain(experiment.also)}])
+    if any(one.judge.provider is None for one in judges):
+        raise ConfigError(
+            f"{file}: there is no server that the replies came from and that could judge them; name one, for example "
+            "scorer.judge.provider=auto for that of the judge's model"
+        )
     if "model" not in keys:
         experiment = replace(experiment, model=Model(name=file.name.split(".")[0]))
     if "name" not in keys:

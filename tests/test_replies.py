@@ -186,6 +186,8 @@ def test_texts_in_a_list_are_repeats_and_calls_are_read_in_both_shapes(
             ["dataset=gsm8k", "provider=openai", "sampling.n=2"],
             "sampling: replies",
         ),
+        ([{"question": "Who?", "text": "2"}], ["dataset=gsm8k", "+stop.looks=2"], "stop: replies"),
+        ([{"question": "Who?", "text": "2"}], ["dataset=gsm8k", "scorer=judge"], "scorer.judge.provider=auto"),
         ([], ["dataset=gsm8k"], "no rows"),
     ],
 )
