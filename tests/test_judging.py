@@ -26,11 +26,13 @@ from bench.foreseen import foresee
 from bench.judge.pairwise import rank_pairs, rankings_of
 from bench.judge.rows import read_run
 from bench.measure.plan import make_plan
+from bench.pipeline import execute
 from bench.record import find_run, read_header, read_samples, read_table
 from bench.scorers.judge import Judge, Verdict
 from bench.scorers.judging import Judgement
 from bench.scorers.pairwise import PairVerdict, Pairwise
 from bench.scorers.several import named_scorer
+from bench.show.judges import judges_section
 
 ROWS = [{"id": f"r{n}", "prompt": f"Name a thing that is {n}.", "target": f"thing {n}"} for n in range(8)]
 REPLIES = {f"r{n}": [f"thing {n}"] for n in range(8)}
@@ -111,7 +113,7 @@ def two_models(folder: Path, scorer: dict[str, Any], replies: dict[str, dict[str
     """A finished run of two models over ``ROWS``; replies by model and row id."""
     dataset = folder / "rows.jsonl"
     dataset.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    report = {"summary": False, "markdown": True, "plots": False}
+    report = {"summary": False, "markdown": False, "plots": False}
     several = [experiment(dataset, model={**MODEL, "name": name}, scorer=scorer, report=report) for name in replies]
     plan = make_plan(several)
     with open_record(plan, folder / "results") as record:
@@ -159,13 +161,21 @@ def test_a_run_is_judged_in_one_command_on_the_simulator(tmp_path: Path, capsys:
 
 
 def test_the_dry_run_holds_the_judges_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["dataset.limit=5", "sampling.n=2", "sampling.max_tokens=100", f"results_dir={tmp_path}", "dry_run=true"]
-    assert main(["run", *words, "scorer=judge", "scorer.judge.sampling.max_tokens=100"]) == 0
+    dataset = tmp_path / "rows.jsonl"
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    scorer = {"kind": "judge", "reply_chars": 200, "judge": {"sampling": {"max_tokens": 100}}}
+    made = experiment(dataset, scorer=scorer, sampling={"n": 2, "max_tokens": 100}, repeats=3, dry_run=True)
+    assert execute([made], ("bench", "run")).exit_code == 0
     out = capsys.readouterr().out
-    line = next(line for line in out.splitlines() if line.startswith("judge: DeepSeek-V3 at sim"))
-    assert line.split()[5] == "10"
-    assert "15 requests" in out
-    assert list(tmp_path.iterdir()) == []
+    line = next(line for line in out.splitlines() if line.startswith("judge: DeepSeek-V3 at sim")).split()
+    assert line[5] == "48"
+    (found,) = foresee(make_plan([made]))
+    # a rubric and a question of some 170 tokens, 50 of the reply, 100 of the verdict
+    assert found.tokens is not None
+    assert 48 * 280 < found.tokens < 48 * 380
+    assert found.cost is not None
+    assert found.cost < 48 * (280 * 2 + 100 * 8) / 1e6
+    assert "72 requests" in out
 
 
 @pytest.mark.parametrize(
@@ -374,7 +384,7 @@ def test_a_position_biased_judge_gives_ties_and_a_fair_one_wins(tmp_path: Path) 
     assert ranking.pseudo_wins
     # half a win each way was added to 8 to 0
     assert ranking.rows[0].elo.value == pytest.approx(400 * 1.2304489213782739, abs=1e-6)  # log10(8.5 / 0.5)
-    assert "Ranking by fair" in (path / "report.md").read_text()
+    assert "Ranking by fair" in judges_section(read_run(path))
     assert {row["label"] for row in scores(path)} == {"correct", "unscored"}
 
 

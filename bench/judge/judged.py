@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench.config import plain
 from bench.domain import ConfigError, Outcome, Score
 from bench.record.folder import HEADER, table_path
 from bench.registry import discover, plugins
+from bench.scorers import Scorer
 from bench.scorers.judging import Judgement, Judging
 from bench.scorers.several import named_scorer
 from bench.scorers.verdicts import reply_text
@@ -178,10 +180,16 @@ def judging_scorers(configs: Sequence[Mapping[str, Any]]) -> list[Judging]:
         for one in (config["scorer"], *([also] if isinstance(also, str | Mapping) else also)):
             if isinstance(one, Mapping) and one.get("kind") not in plugins("scorer"):
                 continue  # a plug-in of the user's own, which a report need not know
-            scorer = named_scorer(one)
+            scorer = _made(json.dumps(one, sort_keys=True))
             if isinstance(scorer, Judging):
                 found.setdefault(repr(plain(scorer)), scorer)
     titles = [one.title for one in found.values()]
     if len(set(titles)) < len(titles):
         raise ConfigError("scorer: two judges of this run have one name; give one of them another `name`")
     return list(found.values())
+
+
+@lru_cache(maxsize=256)
+def _made(config: str) -> Scorer:
+    """The scorer of a plain config as JSON: the same few are asked for again and again."""
+    return named_scorer(json.loads(config))

@@ -13,6 +13,7 @@ from bench.domain import Sample
 from bench.judge.clusters import find_clusters
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
+from bench.judge.pairwise import PairwiseRanking, rankings_of
 from bench.slo import Slo, parse_slo
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ class RunRows:
         zero = rows["label"].isin(STRICT_ZERO) & ~(rows["scorer"].isin(judges) & (rows["label"] == "unparsed"))
         rows["value"] = value.mask(value.isna() & zero, 0.0)
         return rows[rows["value"].notna() & (rows["label"] != "unscored")].reset_index(drop=True)
+
+    @cached_property
+    def rankings(self) -> list[PairwiseRanking]:
+        """By each judge of pairs among the scorers."""
+        return rankings_of(self.path, self.header)
 
     @cached_property
     def gaps_ms(self) -> Mapping[str, NDArray[np.float32]]:

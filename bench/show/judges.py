@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench.judge.judged import judged_lines
-from bench.judge.pairwise import PairwiseRanking, rankings_of
+from bench.judge.pairwise import PairwiseRanking
 from bench.show.markdown import escaped, table
 from bench.show.terminal import printable
 
@@ -22,7 +22,7 @@ def judges_text(run: RunRows) -> str:
     from tabulate import tabulate
 
     parts = []
-    for ranking in rankings_of(run.path, run.header):
+    for ranking in run.rankings:
         drawn = tabulate(
             _rows(ranking, lambda label: printable(label, 60)),
             headers=HEADERS,
@@ -39,7 +39,7 @@ def judges_section(run: RunRows) -> str:
     if not lines:
         return ""
     parts = ["## Judges", "\n".join(f"- {escaped(line, 1000)}" for line in lines)]
-    for ranking in rankings_of(run.path, run.header):
+    for ranking in run.rankings:
         parts += [
             f"**Ranking by {escaped(ranking.scorer)}**",
             table(HEADERS, _rows(ranking, escaped)),
