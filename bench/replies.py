@@ -82,7 +82,11 @@ def record_replies(file: Path, experiment: Experiment, shape: Shape, command: Se
     text = shape.text or _text_field(rows, file)
     by_model: defaultdict[str, list[Row]] = defaultdict(list)
     for place, row in rows:
-        by_model[next((str(row[key]) for key in _MODELS if row.get(key)), experiment.model.name)].append((place, row))
+        by_model[
+            next(
+                (str(row[key]) for key in _MODELS if row.get(key) and isinstance(row[key], str)), experiment.model.name
+            )
+        ].append((place, row))
     source = Recorded(path=str(file), sha256=hashlib.sha256(file.read_bytes()).hexdigest())
     plan = make_plan([replace(experiment, provider=source, model=_model(experiment, name)) for name in by_model])
     notes, cells = list(plan.notes), list[Cell]()
