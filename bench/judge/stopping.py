@@ -172,7 +172,9 @@ class PairRule:
             verdict = self.plan.look(differences, clusters)
         if not verdict.final:
             return None
-        looks = [count for count in range(1, self.total + 1) if self.is_look(count)]
+        looks = self.plan.look_at
+        if self.open_ended:
+            looks = tuple(count for count in range(1, self.total + 1) if self.is_look(count))
         return Decision(verdict, looks.index(n) + 1, len(looks), n, self.estimate(differences, clusters))
 
     def estimate(self, differences: Sequence[Score], clusters: Sequence[Hashable] | None = None) -> Estimate:
