@@ -8,13 +8,13 @@ inputs, without atheris, in ``test_fuzz_oracles.py``.
 
 atheris is in no extra, because it has no wheel for every Python: ``pip install atheris``.
 
-On 2026-11-22 (atheris 3.0.0, Python 3.11, two busy cores), ``--seconds 200`` to ``300`` for each target, executions and
-edges: sse 220,960 (82), decode 60,280 (533), payloads 336,500 (54), errors 146,758 (126), codings 93,966 (89), journal
-77,045 (97), datasets 87,784 (181), parquet 214,019 (130), traces 440,407 (152), slo 292,165 (44), settings 9,702 (126).
-Eight defects came up and were fixed, each with its input in ``test_fuzz_oracles.py``: invalid UTF-8 in an event,
-nesting near the interpreter's own limit, a Retry-After and a trace time beyond 64 bits, a chunked body ended two bytes
-early, the stamp of an ``error:`` line, a record that is no exchange, and dates and texts in Parquet that are none.
-Two readers were found to take quadratic time while the oracles were written. None was open at the end.
+On 2026-11-22 (atheris 3.0.0, Python 3.11, two busy cores), 200 to 600 seconds for each target, executions and edges:
+sse 220,960 (82), decode 60,280 (533), payloads 336,500 (54), errors 146,758 (126), codings 93,966 (89), journal 318,702
+(97), datasets 87,784 (181), parquet 214,019 (130), traces 440,407 (152), slo 292,165 (44), settings 9,702 (126). Found
+and fixed, each with a test: invalid UTF-8 in an event, a Retry-After and a trace time beyond 64 bits, a chunked body
+ended two bytes early, the stamp of an ``error:`` line, a record that is no exchange. Writing the oracles showed four
+more: nesting near the interpreter's own limit, dates and texts in Parquet that are none, and two readers of quadratic
+time. None was open at the end.
 """
 
 from __future__ import annotations
