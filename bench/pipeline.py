@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
-from bench.domain import ConfigError
+from bench.domain import ConfigError, ErrorKind, Outcome
 from bench.measure.ceiling import ceilings
 from bench.measure.course import Course, Listed
 from bench.measure.crew import WorkerDiedError
@@ -224,17 +224,21 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
 
 
 def _verdict(plan: Plan, path: Path) -> int:
-    """What the rows say of the run's own tolerance; warm-up does not count."""
+    """What the rows say of the run's own tolerance. Neither warm-up counts, nor what the budget kept from being sent:
+    a run that stops where it was told to has not failed."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    rows = read_table(path, "requests", ["outcome", "warmup"])
-    outcomes = [o for o, warm in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
-    planned, failed = len(outcomes), sum(outcome != "ok" for outcome in outcomes)
+    rows = read_table(path, "requests", ["outcome", "error_kind", "warmup"])
+    measured = [row for row in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not row[2]]
+    outcomes = [outcome for outcome, kind, _ in measured if kind != ErrorKind.BUDGET]
+    asked, failed = len(outcomes), sum(outcome != Outcome.OK for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive
-    if planned and failed / planned > tolerance.failure_rate and not is_search:
+    if measured and not asked:
+        refused.append("no request was measured: the budget does not reach that far; see `bench run dry_run=true`")
+    if asked and failed / asked > tolerance.failure_rate and not is_search:
         refused.append(
-            f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
+            f"{failed} of {asked} requests did not end ok ({failed / asked:.1%}), more than "
             f"tolerance.failure_rate={tolerance.failure_rate:g}; see the failures in {path / 'report.md'}"
         )
     if tolerance.invalid is WhenInvalid.fail and header["validity"]["standing"] == "invalid":
