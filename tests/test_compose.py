@@ -380,3 +380,21 @@ def test_the_fast_path_composes_what_hydra_composes(loader: Loader) -> None:
         whole = loader.load_configuration(PRIMARY, list(chosen), run_mode=RunMode.RUN)
         assert experiment_of(whole) == parse(loader.compose(chosen))
     assert parse(loader.compose(chosen)).name == "siliconflow"
+
+
+@pytest.mark.parametrize(
+    "key", ["limits.rpm", "timeout.total_s", "budget.cost", "sampling.temperature", "load.duration_s"]
+)
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none_or_endless_are_refused(
+    probe: Probe, capsys: pytest.CaptureFixture[str], key: str, value: str
+) -> None:
+    (said,) = refused(capsys, f"{key}={value}")
+    assert said.startswith(f"{key}={value}: must be a finite number")
+    assert probe.calls == []
+
+
+def test_a_number_inside_a_free_form_value_is_named_by_its_place(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, "sampling.extra={bias:[1,nan]}") == ["sampling.extra.bias[1]=nan: must be a finite number"]
