@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
@@ -240,13 +240,23 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
         ):
             return _finished(request, run, answer, attempts, first_permit_ns)
         waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
-        await lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None)
+        await _unless_stopped(run, lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None))
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
         again = await _admitted(lane, run, request)
         if isinstance(again, Failure):
             return _finished(request, run, answer, attempts, first_permit_ns)
         place = again
+
+
+async def _unless_stopped(run: Run, wait: Coroutine[Any, Any, None]) -> None:
+    """Wait, but no longer than the run goes on: nobody is served by sitting out a pause whose attempt is not sent."""
+    waiting, stopped = asyncio.ensure_future(wait), asyncio.ensure_future(run.stop.wait())
+    try:
+        await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        stopped.cancel()
 
 
 def allowed_retries(config: Experiment) -> int:
