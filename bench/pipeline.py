@@ -227,15 +227,15 @@ def _verdict(plan: Plan, path: Path) -> int:
     """What the rows say of the run's own tolerance. Neither warm-up counts, nor what the budget kept from being sent:
     a run that stops where it was told to has not failed."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    rows = read_table(path, "requests", ["outcome", "error_kind", "warmup"])
-    measured = [row for row in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not row[2]]
+    rows = read_table(path, "requests", ["warmup", "outcome", "error_kind", "error_detail"])
+    measured = [row for warm, *row in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
     outcomes = [outcome for outcome, kind, _ in measured if kind != ErrorKind.BUDGET]
     asked, failed = len(outcomes), sum(outcome != Outcome.OK for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive
     if measured and not asked:
-        refused.append("no request was measured: the budget does not reach that far; see `bench run dry_run=true`")
+        refused.append(f"no request was measured: {measured[0][2]}")
     if asked and failed / asked > tolerance.failure_rate and not is_search:
         refused.append(
             f"{failed} of {asked} requests did not end ok ({failed / asked:.1%}), more than "

@@ -65,7 +65,7 @@ def test_a_budget_that_is_used_up_ends_the_run_for_good_and_says_what_it_covers(
     assert "8 of 8 requests did not end ok (100.0%)" in refusing.stderr
     empty = run([*asked, "budget.tokens=1"], tmp_path)
     assert empty.returncode == 3, empty.stderr
-    assert "no request was measured: the budget does not reach that far" in empty.stderr
+    assert "no request was measured: budget.tokens has no room for a request that can use 4,1" in empty.stderr
     monkeypatch.chdir(tmp_path)
     assert main(["resume", "latest"]) == 2
     assert "the run is finished; there is nothing to resume" in capsys.readouterr().err

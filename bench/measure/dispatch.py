@@ -18,7 +18,7 @@ from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
 from bench.measure.admission import Place, admit
 from bench.measure.body import encoded_body
-from bench.measure.budget import Ledger
+from bench.measure.budget import Ledger, why_refused
 from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
@@ -194,7 +194,7 @@ async def _admitted(lane: Lane, run: Run, request: Request) -> Place | Failure:
     tokens, cost = most_of(request.cell.config, request.sample)
     place = await admit(tokens, cost, ledger=run.ledger, limits=lane.limits, slots=run.slots)
     if place is None:
-        return Failure(ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up")
+        return Failure(ErrorKind.BUDGET, why_refused(run.ledger.exhausted_by, tokens, cost))
     if lane.presence.offline is not None:
         place.give_back()
         return lane.presence.offline
