@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
 from bench.courses import check_searches, course_of
-from bench.domain import Cell, ConfigError
-from bench.early_stop import is_saved
+from bench.domain import Cell, ConfigError, ErrorKind, Outcome
 from bench.measure.ceiling import Ceiling, ceilings
 from bench.measure.crew import WorkerDiedError
 from bench.measure.header import make_header
@@ -271,18 +270,21 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
 
 
 def _verdict(plan: Plan, path: Path) -> int:
-    """What the rows say of the run's own tolerance; neither warm-up nor what a rule saved counts."""
+    """What the rows say of the run's own tolerance. Neither warm-up counts, nor what a budget or a rule for stopping
+    kept from being sent: a run that stops where it was told to has not failed."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    columns = read_table(path, "requests", ["outcome", "warmup", "error_detail"]).columns
-    rows = zip(*(column.to_pylist() for column in columns), strict=True)
-    outcomes = [one for one, warm, why in rows if not warm and not (one == "not_sent" and is_saved(why))]
-    planned, failed = len(outcomes), sum(outcome != "ok" for outcome in outcomes)
+    rows = read_table(path, "requests", ["warmup", "outcome", "error_kind", "error_detail"])
+    measured = [row for warm, *row in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
+    outcomes = [outcome for outcome, kind, _ in measured if kind != ErrorKind.BUDGET]
+    asked, failed = len(outcomes), sum(outcome != Outcome.OK for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive
-    if planned and failed / planned > tolerance.failure_rate and not is_search:
+    if measured and not asked:
+        refused.append(f"no request was measured: {measured[0][2]}")
+    if asked and failed / asked > tolerance.failure_rate and not is_search:
         refused.append(
-            f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
+            f"{failed} of {asked} requests did not end ok ({failed / asked:.1%}), more than "
             f"tolerance.failure_rate={tolerance.failure_rate:g}; see the failures in {path / 'report.md'}"
         )
     if tolerance.invalid is WhenInvalid.fail and header["validity"]["standing"] == "invalid":

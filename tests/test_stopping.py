@@ -186,6 +186,7 @@ def played(request: Request, skills: Mapping[str, float], at_ns: int) -> Exchang
     return Exchange(request, Outcome.OK, Timeline(at_ns, sent_ns=at_ns, end_ns=at_ns + 1), reply, attempts=(sent,))
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), repeats=st.integers(1, 2), gap=st.sampled_from([0.0, 0.3]))
 def test_a_decision_does_not_depend_on_what_comes_back_first(
@@ -291,6 +292,7 @@ def test_a_large_gap_ends_the_pair_and_no_gap_does_not(tmp_path: Path, monkeypat
     assert "2 pairs share alpha=0.05" in notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decided", [False, True])
 def test_an_interrupted_run_comes_to_the_same_decision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decided: bool

@@ -20,7 +20,7 @@ from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome,
 from bench.measure.admission import Place, admit
 from bench.measure.arrivals import is_endless, is_over
 from bench.measure.body import encoded_body
-from bench.measure.budget import Ledger
+from bench.measure.budget import Ledger, why_refused
 from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
@@ -29,6 +29,7 @@ from bench.measure.missing_choices import filled
 from bench.measure.offline import Presence
 from bench.measure.retry import allowed_retries, backoff_s, is_retryable
 from bench.measure.spending import cost_of, without_partial_usage
+from bench.measure.stop import unless_stopped
 
 
 class Sender(Protocol):
@@ -193,7 +194,7 @@ async def _admitted(lane: Lane, run: Run, request: Request) -> Place | Failure:
     tokens, cost = most_of(request.cell.config, request.sample)
     place = await admit(tokens, cost, ledger=run.ledger, limits=lane.limits, slots=run.slots)
     if place is None:
-        return Failure(ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up")
+        return Failure(ErrorKind.BUDGET, why_refused(run.ledger.exhausted_by, tokens, cost))
     if lane.presence.offline is not None:
         place.give_back()
         return lane.presence.offline
@@ -227,7 +228,7 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
             answer = await filled(request, answer, partial(_follow_up, lane, run, attempts))
             return _finished(request, run, answer, attempts, first_permit_ns)
         waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
-        await lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None)
+        await unless_stopped(run.stop, lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None))
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
         again = await _admitted(lane, run, request)
