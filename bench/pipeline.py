@@ -247,8 +247,6 @@ def _asked_judges(plan: Plan, path: Path) -> str | None:
 
 def _show(plan: Plan, path: Path) -> SummaryTable:
     """Judge the measurement, print the summary and write the report."""
-    from bench.judge.disagreement import disagreement_lines
-    from bench.judge.figures import figure_lines
     from bench.judge.rows import read_run
     from bench.judge.validity import keep_validity
     from bench.show.judges import judges_text
@@ -260,8 +258,6 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
     keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
         print(render_terminal(summary))
-        for line in (*figure_lines(run), *disagreement_lines(run)):
-            print(line)
         if judged := judges_text(run):
             print(judged, end="\n\n")
     for written in write_files(run, summary, plan.experiment.report):

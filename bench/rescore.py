@@ -228,8 +228,6 @@ def _rescore(path: Path, header: dict[str, Any], configs: Mapping[str, Mapping[s
 
 def _show(path: Path, header: Mapping[str, Any]) -> None:
     """The printed summary and the report, as after a run."""
-    from bench.judge.disagreement import disagreement_lines
-    from bench.judge.figures import figure_lines
     from bench.judge.rows import read_run
     from bench.show.judges import judges_text
     from bench.show.report import write_files
@@ -238,8 +236,6 @@ def _show(path: Path, header: Mapping[str, Any]) -> None:
     run = read_run(path)
     summary = summary_of(run)
     print(render_terminal(summary))
-    for line in (*figure_lines(run), *disagreement_lines(run)):
-        print(line)
     if judged := judges_text(run):
         print(judged, end="\n\n")
     wanted = header["cells"][0]["config"].get("report") if header["cells"] else None

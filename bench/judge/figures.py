@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from itertools import chain
+from typing import Any
 
 from bench import record
+from bench.domain import ConfigError
 from bench.judge.rows import RunRows
-from bench.judge.score import scorers_of
+from bench.registry import discover
 from bench.scorers import Scorer
 
 #: a JSON object, or figures by name; not the words on a reply that was cut or has no answer
@@ -22,13 +24,11 @@ def figure_lines(run: RunRows) -> list[str]:
     Verdicts are taken in the order of the dataset, for a bootstrap with a seed depends on it, and so do the standard
     errors that others publish.
     """
-    makers = {
-        (cell.cell_id, scorer.title): scorer
-        for cell in run.cells
-        for scorer in scorers_of(cell.config)
-        if type(scorer).together is not Scorer.together
-    }
-    if not makers or not record.is_scored(run.path):
+    if not record.is_scored(run.path):
+        return []
+    discover()
+    makers = {(cell.cell_id, one.title): one for cell in run.cells for one in _tellers(cell.config)}
+    if not makers:
         return []
     details = _details(run, makers)
     lines = []
@@ -40,6 +40,17 @@ def figure_lines(run: RunRows) -> list[str]:
                 left = f" ({len(own) - len(used):,} replies say nothing to it)" if len(used) < len(own) else ""
                 lines.append(f"{cell.label}: {title} of {len(used):,} replies: {scorer.together(used)}{left}")
     return lines
+
+
+def _tellers(config: Mapping[str, Any]) -> list[Scorer]:
+    """The scorers of a cell that have figures of their own; none where one of them is not installed here."""
+    from bench.judge.score import scorers_of  # it writes tables: the summary is to load without what that takes
+
+    try:
+        scorers = scorers_of(config)
+    except ConfigError:
+        return []
+    return [scorer for scorer in scorers if type(scorer).together is not Scorer.together]
 
 
 def _details(run: RunRows, wanted: Container[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:

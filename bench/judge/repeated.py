@@ -23,7 +23,7 @@ from bench.judge.statistics.score_means import score_mean
 
 #: up to so many replies pass@k is told for every k, beyond it for these alone and the most there are
 _EVERY_K = 8
-_CHOSEN_K = (1, 2, 4, 8, 16, 32, 64, 100, 200)
+_CHOSEN_K = (1, 2, 4, 8, 10, 16, 32, 64, 100, 200)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.judge.disagreement import disagreement_lines
+from bench.judge.figures import figure_lines
 from bench.judge.intervals import needed_for_quantile
 from bench.judge.judged import judged_lines
 from bench.judge.metrics import CELL_METRICS
@@ -131,6 +133,8 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         held_note(run),
         *_quality(run, frame),
         *outcome_notes(frame),
+        *figure_lines(run),
+        *disagreement_lines(run),
         *_latency(run, frame),
         *_amounts(run, frame),
         *judged_lines(run.header),
@@ -184,7 +188,7 @@ def _quality(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
         f"Further scorers ({', '.join(sorted(others))}) are in scores.parquet; the table shows each cell's own."
         if others
         else None,
-        f"In {unparsed:,.0f} of {len(run.scores):,} scored replies no answer was found; they score 0."
+        f"In {unparsed:,.0f} of {frame['scored'].sum():,.0f} scored replies no answer was found; they score 0."
         if unparsed
         else None,
         f"{cut:,.0f} replies stopped at the token limit (finish reason `length`)." if cut else None,

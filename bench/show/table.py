@@ -203,7 +203,7 @@ def _figures(table: SummaryTable, detail: Detail) -> list[Column]:
         Column("failures", "failed", [_failed(row, narrow) for row in rows]),
     ]
     for key in ("truncated", "unparsed"):
-        texts = [number(row[key]) for row in rows]
+        texts = [NONE if _missing(row[key]) else f"{row[key]:,.0f}" for row in rows]
         if set(texts) - {NONE, "0"}:
             found.append(Column(key, key, texts))
     return found
