@@ -279,6 +279,7 @@ class Sim(Provider):
     knobs: SimKnobs = field(default_factory=SimKnobs)
 
     enforces_page_rules = True
+    knows_shipped_only = True
 
     def server_command(self) -> list[str] | None:
         """The simulator with these knobs (what ``bench serve`` runs); ends when its standard input closes.
