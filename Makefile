@@ -27,7 +27,7 @@ demo-local: $(VENV)/.with-local
 	$(BIN)/bench run experiment=demo_local
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.with-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from bench.bounds import Limits as Limits
 from bench.bounds import Timeout as Timeout
 from bench.datasets import Dataset
 from bench.domain import ConfigError
+from bench.early_stop import EarlyStop as EarlyStop
 from bench.measure.loads import Load
 from bench.providers import Provider
 from bench.ranges import out_of_range
@@ -149,6 +150,7 @@ class Experiment:
     limits: Limits = field(default_factory=Limits)
     timeout: Timeout = field(default_factory=Timeout)
     budget: Budget = field(default_factory=Budget)
+    stop: EarlyStop = field(default_factory=EarlyStop)
     engine: Engine = field(default_factory=Engine)
     report: ReportConfig = field(default_factory=ReportConfig)
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -177,6 +179,7 @@ class Schema:
     limits: Limits = field(default_factory=Limits)
     timeout: Timeout = field(default_factory=Timeout)
     budget: Budget = field(default_factory=Budget)
+    stop: EarlyStop = field(default_factory=EarlyStop)
     engine: Engine = field(default_factory=Engine)
     report: ReportConfig = field(default_factory=ReportConfig)
     tolerance: Tolerance = field(default_factory=Tolerance)

@@ -136,6 +136,8 @@ def _strange_key(error: OmegaConfBaseException, key: str) -> str:
         return f"there is no {what} {name!r}"
     sentence = unknown(what, name, known)
     kind = parent.get("kind") if "kind" in known else None
+    if kind == "auto":
+        return f"{sentence} (of {above}=auto); name the {above} to set keys of its own: {above}=NAME {above}.{name}=..."
     return sentence + (f" (of {above}={kind})" if kind else "")
 
 

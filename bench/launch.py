@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -23,16 +22,9 @@ from bench.config import Experiment
 from bench.domain import ConfigError
 from bench.explain import explain
 from bench.loader import Loader
+from bench.secret_words import secret_place
 
 DEMO = "experiment=demo"
-
-_SECRET_KEY = re.compile(
-    r"(^|[._\-])(api_?key|apikey|token|secret|password|passwd|authorization|bearer)$", re.IGNORECASE
-)
-_SECRET_VALUE = re.compile(
-    r"\b(sk|pk|rk|hf|gsk|xai)[-_][A-Za-z0-9_\-]{12,}|\bBearer\s+\S{6,}|\bAIza[\w\-]{20,}", re.IGNORECASE
-)
-_VARIABLE = re.compile(r"(null|None|''|\"\"|[A-Za-z_][A-Za-z0-9_]*)(,[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 class CellValue(float):
@@ -173,16 +165,12 @@ def refuse_secrets(overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the overridden keys that look like secrets.
     """
-    problems = []
-    for line in overrides:
-        key, _, value = line.partition("=")
-        key = key.lstrip("+~")
-        named = key.endswith("api_key_env") and value and not _VARIABLE.fullmatch(value.strip())
-        if _SECRET_KEY.search(key) or _SECRET_VALUE.search(line) or named:
-            shown = key if "=" in line and not _SECRET_VALUE.search(key) else "an argument"
-            problems.append(
-                f"{shown}: looks like a secret, which must not stand on the command line; put it into an environment "
-                "variable, for example MY_KEY, and give provider.api_key_env=MY_KEY"
-            )
+    places = (secret_place(override, os.environ) for override in overrides)
+    problems = [
+        f"{place}: looks like a secret, which must not stand on the command line; put it into an environment "
+        "variable, for example MY_KEY, and give provider.api_key_env=MY_KEY"
+        for place in places
+        if place is not None
+    ]
     if problems:
         raise ConfigError(*problems)

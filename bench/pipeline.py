@@ -6,24 +6,25 @@ import argparse
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.compose import prepare, user_folders
 from bench.config import Experiment, WhenInvalid
-from bench.domain import ConfigError
-from bench.measure.ceiling import ceilings
-from bench.measure.course import Course, Listed
+from bench.courses import check_searches, course_of
+from bench.domain import Cell, ConfigError, ErrorKind, Outcome
+from bench.measure.ceiling import Ceiling, ceilings
 from bench.measure.crew import WorkerDiedError
 from bench.measure.header import make_header
 from bench.measure.plan import Plan, make_plan
 from bench.measure.run import Measured, measure, unsent
 from bench.measure.servers import Servers
 from bench.measure.stop import Stop
-from bench.progress import Progress
 from bench.record import Record, find_run, is_scored, read_header, read_table, spare_pandas
+from bench.scorers.judging import Judging
+from bench.scorers.several import further_scorers
 from bench.sweep import Parser
 
 if TYPE_CHECKING:
@@ -47,33 +48,35 @@ def execute(experiments: Sequence[Experiment], command: Sequence[str]) -> RunRes
     Raises:
         ConfigError: something is wrong with the configuration or a server cannot be reached; nothing was sent.
     """
-    _check_searches(experiments)
+    check_searches(experiments)
     if experiments and experiments[0].dry_run:
         from bench.show.preview import print_plan
 
         plan = make_plan(experiments)
-        print_plan(ceilings(plan), plan.notes)
+        course_of(plan, print)  # raises what a rule for stopping has against the plan
+        print_plan(ceilings(plan), plan.notes, _foreseen(plan))
         return RunResult(DONE, None, [None] * len(experiments))
     with Servers(experiments) as servers:  # they start up while we plan
         plan = make_plan(experiments)
+        _foreseen(plan)
         _say(*plan.notes)
+        return _measured(plan, servers, lambda: _new_record(plan, command))
 
-        def open_record() -> Record:
-            config = plan.experiment
-            record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
-            try:
-                record.write_cells(plan.cells)
-                record.write_samples({key: one.kept for key, one in plan.samples.items()})
-            except OSError as error:
-                record.close()
-                shutil.rmtree(record.path, ignore_errors=True)
-                folder = record.path.parent
-                raise ConfigError(
-                    f"{folder}: cannot write results there ({error.strerror or error}); make room, or set results_dir"
-                ) from error
-            return record
 
-        return _measured(plan, servers, open_record)
+def _new_record(plan: Plan, command: Sequence[str]) -> Record:
+    config = plan.experiment
+    record = Record.create(Path(config.results_dir), config.name, make_header(plan, command))
+    try:
+        record.write_cells(plan.cells)
+        record.write_samples({key: one.kept for key, one in plan.samples.items()})
+    except OSError as error:
+        record.close()
+        shutil.rmtree(record.path, ignore_errors=True)
+        folder = record.path.parent
+        raise ConfigError(
+            f"{folder}: cannot write results there ({error.strerror or error}); make room, or set results_dir"
+        ) from error
+    return record
 
 
 def resume(argv: Sequence[str]) -> int:
@@ -110,45 +113,54 @@ def _check_same(plan: Plan, header: dict[str, Any], path: Path) -> None:
         )
 
 
-def _check_searches(experiments: Sequence[Experiment]) -> None:
-    if any(experiment.load.is_adaptive for experiment in experiments):
-        from bench.search import check_searches
-
-        check_searches(experiments)
-
-
-def _course(plan: Plan, progress: Progress, earlier: Sequence[dict[str, Any]]) -> Course:
-    """The stages of the plan in order, or those that a search makes."""
-    if not plan.experiment.load.is_adaptive:
-        return Listed(plan)
-    from bench.search import SearchCourse
-
-    return SearchCourse(plan, progress.note, earlier)
-
-
 def _measured(
     plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
 ) -> RunResult:
     """Measure, finish the record and judge it. ``earlier`` is the trace of a search that is resumed."""
+    sent = _sent(plan, servers, open_record, earlier)
+    return RunResult(INTERRUPTED) if sent is None else _judged(plan, *sent)
+
+
+def _sent(
+    plan: Plan, servers: Servers, open_record: Callable[[], Record], earlier: Sequence[dict[str, Any]] = ()
+) -> tuple[Path, Stop] | None:
+    """Measure and finish the record; ``None`` where a worker died."""
     from bench.show.progress import Bars
 
     servers.wait()  # before signals mean an orderly stop, so that Ctrl-C ends the wait at once
     progress = Bars()
     try:
-        measured = measure(plan, servers, progress, open_record, _course(plan, progress, earlier))
+        course = course_of(plan, progress.note, earlier)
+        measured = measure(plan, servers, progress, open_record, course)
     except WorkerDiedError as error:
         _say(f"{error}; finished requests are saved. Go on with: bench resume latest")
-        return RunResult(INTERRUPTED)
+        return None
     finally:
         progress.close()
     record, stop = measured.record, measured.stop
     if _is_bare(plan.experiment):
         spare_pandas()
     try:
-        _finish(plan, measured)
+        _finish(plan, measured, course.told())
     finally:
         record.close()
-    return _judged(plan, record.path, stop)
+    return record.path, stop
+
+
+def ask_judges_of(path: Path, configs: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> str | None:
+    """Ask the judges among the scorers of a finished run, each in a run of its own; why one stopped early, or ``None``.
+
+    Args:
+        path: the judged run.
+        configs: plain configs (``scorer`` and ``also``) by cell id.
+        command: what the judge's run says it was started with.
+
+    Raises:
+        ConfigError: as :func:`bench.judging.ask_judges`.
+    """
+    from bench.judging import Means, ask_judges
+
+    return ask_judges(path, configs, command, Means(_sent, _new_record, _check_same))
 
 
 def _is_bare(config: Experiment) -> bool:
@@ -156,13 +168,13 @@ def _is_bare(config: Experiment) -> bool:
     return not any(vars(config.report).values()) and config.tolerance.invalid is not WhenInvalid.fail
 
 
-def _finish(plan: Plan, measured: Measured) -> None:
+def _finish(plan: Plan, measured: Measured, told: Mapping[str, Any]) -> None:
     record, stop = measured.record, measured.stop
     state = "finished" if stop.reason is None else "interrupted"
     try:
         vitals = [{**one.row(), "start_ns": one.start_ns - record.origin_ns} for one in measured.vitals]
         held_s = _added(record.header.get("held_s", {}), measured.held_s)
-        record.update(vitals=[*record.header.get("vitals", []), *vitals], held_s=held_s)
+        record.update(vitals=[*record.header.get("vitals", []), *vitals], held_s=held_s, **told)
         record.finish(state=state, unsent=unsent(plan, record, stop.reason or "not reached"))
     except OSError as error:
         stop.disk_error = stop.disk_error or error
@@ -188,12 +200,17 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     from bench.judge.score import score_run
 
     try:
+        if stop.reason is None and (why := _asked_judges(plan, path)) is not None:
+            _say(f"{why} while a judge was asked; what it said is saved. Go on with: bench score {path}")
+            return RunResult(INTERRUPTED, path)
         values = score_run(path)
         summary = None if _is_bare(plan.experiment) else _show(plan, path)
     except BrokenPipeError:
         raise
     except (ConfigError, OSError) as error:  # requests were sent, so this is no refusal of the configuration
         go_on = "report" if stop.reason is None and is_scored(path) else "resume"
+        if any(map(asks_judges, plan.cells)) and stop.reason is None:
+            go_on = "score"
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         _say(f"{said}; the replies are safe, but not yet judged. Put that right, then: bench {go_on} {path}")
         return RunResult(INTERRUPTED, path)
@@ -206,11 +223,33 @@ def _judged(plan: Plan, path: Path, stop: Stop) -> RunResult:
     return RunResult(_verdict(plan, path), path, asked)
 
 
+def asks_judges(cell: Cell) -> bool:
+    """Whether a model judges the replies of a cell."""
+    config: Experiment = cell.config
+    return any(isinstance(one, Judging) for one in (config.scorer, *further_scorers(config.also, config.scorer)))
+
+
+def _foreseen(plan: Plan) -> list[Ceiling]:
+    """What judges will take once the run is over; they are checked before anything is sent."""
+    if not any(map(asks_judges, plan.cells)):
+        return []
+    from bench.foreseen import foresee
+
+    return foresee(plan)
+
+
+def _asked_judges(plan: Plan, path: Path) -> str | None:
+    if not any(map(asks_judges, plan.cells)):
+        return None
+    header = read_header(path)
+    return ask_judges_of(path, {cell["cell_id"]: cell["config"] for cell in header["cells"]}, header["command"])
+
+
 def _show(plan: Plan, path: Path) -> SummaryTable:
     """Judge the measurement, print the summary and write the report."""
-    from bench.judge.disagreement import disagreement_lines
     from bench.judge.rows import read_run
     from bench.judge.validity import keep_validity
+    from bench.show.judges import judges_text
     from bench.show.report import write_files
     from bench.show.summary import render_terminal, summary_of
 
@@ -219,25 +258,29 @@ def _show(plan: Plan, path: Path) -> SummaryTable:
     keep_validity(path, summary.validity[summary.run_id])
     if plan.experiment.report.summary:
         print(render_terminal(summary))
-        for line in disagreement_lines(run):
-            print(line)
+        if judged := judges_text(run):
+            print(judged, end="\n\n")
     for written in write_files(run, summary, plan.experiment.report):
         print(written)
     return summary
 
 
 def _verdict(plan: Plan, path: Path) -> int:
-    """What the rows say of the run's own tolerance; warm-up does not count."""
+    """What the rows say of the run's own tolerance. Neither warm-up counts, nor what a budget or a rule for stopping
+    kept from being sent: a run that stops where it was told to has not failed."""
     header, tolerance = read_header(path), plan.experiment.tolerance
-    rows = read_table(path, "requests", ["outcome", "warmup"])
-    outcomes = [o for o, warm in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
-    planned, failed = len(outcomes), sum(outcome != "ok" for outcome in outcomes)
+    rows = read_table(path, "requests", ["warmup", "outcome", "error_kind", "error_detail"])
+    measured = [row for warm, *row in zip(*(column.to_pylist() for column in rows.columns), strict=True) if not warm]
+    outcomes = [outcome for outcome, kind, _ in measured if kind != ErrorKind.BUDGET]
+    asked, failed = len(outcomes), sum(outcome != Outcome.OK for outcome in outcomes)
     refused = []
     # a search drives the server beyond what it can take: failures are what it looks for
     is_search = plan.experiment.load.is_adaptive
-    if planned and failed / planned > tolerance.failure_rate and not is_search:
+    if measured and not asked:
+        refused.append(f"no request was measured: {measured[0][2]}")
+    if asked and failed / asked > tolerance.failure_rate and not is_search:
         refused.append(
-            f"{failed} of {planned} requests did not end ok ({failed / planned:.1%}), more than "
+            f"{failed} of {asked} requests did not end ok ({failed / asked:.1%}), more than "
             f"tolerance.failure_rate={tolerance.failure_rate:g}; see the failures in {path / 'report.md'}"
         )
     if tolerance.invalid is WhenInvalid.fail and header["validity"]["standing"] == "invalid":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from bench.domain import ConfigError
+from bench.early_stop import stop_problems
 from bench.slo import parse_slo
 
 if TYPE_CHECKING:
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 def out_of_range(experiment: Experiment) -> list[str]:
     """One sentence per value that no run can use."""
+    if endless := list(_not_finite(experiment)):
+        return endless  # nan compares with nothing, so the other checks would say nonsense of it
     positive = {
         "repeats": experiment.repeats,
         "engine.max_body_bytes": experiment.engine.max_body_bytes,
@@ -45,10 +50,25 @@ def out_of_range(experiment: Experiment) -> list[str]:
         problems.append(f"engine.processes={processes}: must be auto or a whole number greater than 0")
     if not 0 <= experiment.tolerance.failure_rate <= 1:
         problems.append(f"tolerance.failure_rate={experiment.tolerance.failure_rate}: must be between 0 and 1")
-    problems += _unreadable_slo(experiment.slo) + _cache_problems(experiment)
+    problems += _unreadable_slo(experiment.slo) + _cache_problems(experiment) + stop_problems(experiment)
     if not experiment.name or "/" in experiment.name or experiment.name.startswith("."):
         problems.append(f"name={experiment.name!r}: must be a folder name without '/' and leading '.'")
     return problems
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """One sentence per number that is none, or endless: neither can be counted with, nor stand in a JSON body."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}={value}: must be a finite number" + ("" if math.isnan(value) else "; null is no limit")
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield from _not_finite(getattr(value, one.name), f"{key}.{one.name}".lstrip("."))
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _not_finite(item, f"{key}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{key}[{index}]")
 
 
 def _unreadable_slo(text: str | None) -> list[str]:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 PLUGIN_PACKAGES = ("bench.providers", "bench.datasets", "bench.scorers", "bench.measure.loads")
 
 _classes: dict[str, dict[str, type[Any]]] = {}
+_stored: dict[tuple[str, str], type[Any]] = {}
 
 
 def plugin(group: str, kind: str) -> Callable[[type[T]], type[T]]:
@@ -155,4 +156,6 @@ def store_in_hydra() -> None:
     store = ConfigStore.instance()
     for group, classes in _classes.items():
         for kind, cls in classes.items():
-            store.store(group=group, name=kind, node=structured(cls))
+            if _stored.get((group, kind)) is not cls or f"{kind}.yaml" not in store.repo.get(group, {}):
+                store.store(group=group, name=kind, node=structured(cls))
+                _stored[group, kind] = cls

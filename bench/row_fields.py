@@ -16,13 +16,13 @@ from bench.files import Problems
 from bench.templates import Template, expression
 
 Row = tuple[str, JsonObject]
-_ABSENT = object()
+ABSENT = object()
 
 
 def renamed(rows: list[Row], names: Mapping[str, str], problems: Problems) -> list[Row]:
     """Rows with ``fields`` applied; only a name that no row has is an error, since a row may lack an optional field."""
     for new, old in names.items():
-        if rows and all(_at(row, old) is _ABSENT for _, row in rows):
+        if rows and all(at(row, old) is ABSENT for _, row in rows):
             problems.add(f"dataset.fields.{new}={old}: no row has this field; {fields_of(rows[0][1])}")
     if not names:
         return rows
@@ -31,14 +31,14 @@ def renamed(rows: list[Row], names: Mapping[str, str], problems: Problems) -> li
         (
             place,
             {k: v for k, v in row.items() if k not in olds and k not in names}
-            | {new: value for new, old in names.items() if (value := _at(row, old)) is not _ABSENT},
+            | {new: value for new, old in names.items() if (value := at(row, old)) is not ABSENT},
         )
         for place, row in rows
     ]
 
 
-def _at(row: JsonObject, path: str) -> Any:
-    """The value of a field, or at a dotted path through objects and lists; ``_ABSENT`` where there is none."""
+def at(row: JsonObject, path: str) -> Any:
+    """The value of a field, or at a dotted path through objects and lists; ``ABSENT`` where there is none."""
     if path in row:
         return row[path]
     value: Any = row
@@ -48,7 +48,7 @@ def _at(row: JsonObject, path: str) -> Any:
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
-            return _ABSENT
+            return ABSENT
     return value
 
 

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from bench.config import Experiment, plain
-from bench.domain import Cell, ConfigError
+from bench.domain import Cell, ConfigError, Failure
 from bench.judge.metrics.requests import given_up
 from bench.judge.search import Aim, Over, Step, Tried, claim, demands, next_step, weigh
 from bench.measure.header import cell_rows
@@ -137,6 +137,7 @@ class SearchCourse:
     ) -> None:
         self._plan, self._note, self._clock = plan, note, clock
         self._hunts = [Hunt(cell, aim_of(cell.config)) for cell in plan.cells]
+        self.closed: Mapping[str, Failure] = {}
         self._cells: list[Cell] = []
         self._rows: list[tuple[Any, ...]] = []
         self._spent = Spent()
@@ -166,6 +167,10 @@ class SearchCourse:
         record.write_cells(self._cells)
         record.update(cells=cell_rows(self._plan, self._cells), search=[hunt.row() for hunt in self._hunts])
         return stage
+
+    def told(self) -> Mapping[str, Any]:
+        """Nothing more: the trace was written as it grew."""
+        return {}
 
     def _next(self) -> Stage | None:
         for position, hunt in enumerate(self._hunts):

@@ -186,10 +186,11 @@ def _wanted(name: str, patterns: list[str]) -> bool:
 
 
 def _tar(path: Path, source: Source, fetched: bool) -> Iterator[Part]:
-    patterns, found, size = _members(source), 0, 0
+    patterns, found, size, others = _members(source), 0, 0, list[str]()
     with damage_told(str(path)), tarfile.open(path) as archive:
         for member in archive:
             if not member.isfile() or not _wanted(member.name, patterns):
+                others += [member.name] if member.isfile() else []
                 continue
             found, size = found + 1, size + member.size
             _bound(path, size)
@@ -197,20 +198,21 @@ def _tar(path: Path, source: Source, fetched: bool) -> Iterator[Part]:
             assert stream is not None  # a plain file
             with stream:
                 yield Part(f"{path}:{member.name}", path, PurePosixPath(member.name).name, stream, fetched)
-    _some(found, path, source)
+    _some(found, path, source, others)
 
 
 def _zip(path: Path, source: Source, fetched: bool) -> Iterator[Part]:
-    patterns, found, size = _members(source), 0, 0
+    patterns, found, size, others = _members(source), 0, 0, list[str]()
     with damage_told(str(path)), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.is_dir() or not _wanted(member.filename, patterns):
+                others += [] if member.is_dir() else [member.filename]
                 continue
             found, size = found + 1, size + member.file_size
             _bound(path, size)
             with archive.open(member) as stream:
                 yield Part(f"{path}:{member.filename}", path, PurePosixPath(member.filename).name, stream, fetched)
-    _some(found, path, source)
+    _some(found, path, source, others)
 
 
 @contextmanager
@@ -232,7 +234,11 @@ def _bound(path: Path, size: int) -> None:
         raise ConfigError(f"{path}: its members hold over {MAX_MEMBER_BYTES} bytes unpacked; unpack what you need")
 
 
-def _some(found: int, path: Path, source: Source) -> None:
+def _some(found: int, path: Path, source: Source, others: list[str]) -> None:
     if not found:
         wanted = " or ".join(_members(source))
-        raise ConfigError(f"{source.key}.member: {path} has no member {wanted}")
+        held = (
+            f"it holds {', '.join([*others[:3], *(['...'] if len(others) > 3 else [])])}" if others else "it is empty"
+        )
+        other = f"; choose another {source.key}.variant" if source.variants else ""
+        raise ConfigError(f"{source.key}.member: {path} has no member {wanted} ({held}){other}")

@@ -17,7 +17,7 @@ from bench.config import PLUGIN_KEYS, Experiment, Schema, completed, parse
 from bench.domain import ConfigError
 from bench.loader import Loader
 from bench.registry import build, typed
-from bench.scorers.several import named_scorer
+from bench.scorers.several import named_scorer, set_options
 
 MAX_PROBLEMS = 20
 
@@ -158,7 +158,7 @@ class Parser:
             return self._once(key, value, lambda: typed(_SECTIONS[key], value, where=f"config.{key}"))
         if key == "scorer" and value.get("kind") == AUTO:
             dataset = self._section("dataset", config)
-            if any(option is not None for name, option in value.items() if name != "kind"):
+            if set_options(value):
                 return named_scorer(dataset.scorer or "none", value)
             return self._once("auto scorer", config["dataset"], lambda: named_scorer(dataset.scorer or "none"))
         return self._once(key, value, lambda: build(key, value))

@@ -7,6 +7,14 @@ in a process of its own, and end in a table of executions, edges covered and fai
 inputs, without atheris, in ``test_fuzz_oracles.py``.
 
 atheris is in no extra, because it has no wheel for every Python: ``pip install atheris``.
+
+On 2026-11-22 (atheris 3.0.0, Python 3.11, two busy cores), 200 to 600 seconds for each target, executions and edges:
+sse 220,960 (82), decode 60,280 (533), payloads 336,500 (54), errors 146,758 (126), codings 93,966 (89), journal 318,702
+(97), datasets 87,784 (181), parquet 214,019 (130), traces 440,407 (152), slo 292,165 (44), settings 9,702 (126). Found
+and fixed, each with a test: invalid UTF-8 in an event, a Retry-After and a trace time beyond 64 bits, a chunked body
+ended two bytes early, the stamp of an ``error:`` line, a record that is no exchange. Writing the oracles showed four
+more: nesting near the interpreter's own limit, dates and texts in Parquet that are none, and two readers of quadratic
+time. None was open at the end.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -138,13 +147,12 @@ def _dictionary(target: str, folder: Path) -> Path:
 def run_target(target: str, seconds: int, runs: int, folder: Path) -> Ran:
     """Fuzz in a process of its own, which a crash of native code may take with it."""
     command = [sys.executable, __file__, "--inside", "--target", target, "--keep", str(folder)]
-    done = subprocess.run(
-        [*command, "--seconds", str(seconds), "--runs", str(runs)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command += ["--seconds", str(seconds), "--runs", str(runs)]
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    # the process ends without cleaning up, so what it writes goes where this one does
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as inputs:
+        env = {**os.environ, "TMPDIR": inputs}
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=env)
     said = done.stdout + done.stderr
     numbers = {name: int(value) for name, value in re.findall(r"stat::(\w+):\s+(\d+)", said)}
     edges = [int(count) for count in re.findall(r"\bcov: (\d+)", said)]

@@ -52,9 +52,8 @@ TRACES = (
 
 @cache
 def folder() -> Path:
-    """Where inputs are written; memory rather than a disk where there is such a place."""
-    memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
+    """Where inputs are written."""
+    return Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 
 def written(name: str, content: bytes) -> Path:
@@ -90,10 +89,14 @@ def parquet_bytes() -> bytes:
     return sink.getvalue()
 
 
-def edited(content: bytes, edits: bytes) -> bytes:
-    """``content`` with small damage: four bytes an edit (place, what, value); later ones see the earlier ones' work."""
+def edited(content: bytes, edits: bytes, in_place: bool = False) -> bytes:
+    """``content`` with small damage: four bytes an edit (place, what, value); later ones see the earlier ones' work.
+
+    ``in_place`` leaves to it what a crash or a disk can do: other bytes, an end too early, a hole of zeros.
+    """
     for at in range(0, len(edits) - 3, 4):
         place, what, value = int.from_bytes(edits[at : at + 2], "little"), edits[at + 2] % 6, edits[at + 3]
+        what = (0, 1, 4)[what % 3] if in_place else what
         place %= len(content) + 1
         head, tail = content[:place], content[place:]
         if what == 0:
@@ -118,7 +121,7 @@ def check_journal(data: bytes) -> None:
     head = frame(pack_row(SegmentHead(1, ORIGIN)))
     records = [head, *map(frame, rows)]
     content = b"".join(records)
-    damaged = edited(content, data[1:17])
+    damaged = edited(content, data[1:17], in_place=True)
     path = written("000001.seg", damaged)
     same = next(
         (at for at, (a, b) in enumerate(zip(content, damaged, strict=False)) if a != b),

@@ -13,6 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scored_run import finished_run
+
+from bench.judge.score import score_run
 
 RUNS = 5
 
@@ -48,6 +53,20 @@ def row(name: str, once: Callable[[], tuple[float, float]]) -> None:
     print(f"{name:<58} {statistics.median(cpus):7.2f} {statistics.median(walls):8.2f}")
 
 
+def scoring(folder: str, replies: int) -> Callable[[], tuple[float, float]]:
+    """What scoring recorded replies takes in this process, from the tables of a run to the table of scores."""
+    rows = [{"id": f"q{number}", "prompt": f"What is {number} + 1?", "target": number + 1} for number in range(replies)]
+    said = {f"q{number}": [f"Adding one to {number} gives {number + number % 3}."] for number in range(replies)}
+    path = finished_run(Path(folder), rows, said, scorer={"kind": "numeric"})
+
+    def once() -> tuple[float, float]:
+        cpu, wall = time.process_time(), time.monotonic()
+        score_run(path)
+        return time.process_time() - cpu, time.monotonic() - wall
+
+    return once
+
+
 def main() -> None:
     """Measure and print."""
     bench = [sys.executable, "-m", "bench"]
@@ -80,6 +99,7 @@ def main() -> None:
             "run 2,000 requests, no report (simulator's CPU included)",
             whole("run", "load.requests=2000", "load.concurrency=64", "report=none", *fast),
         )
+        row("score 10,000 replies with a cheap scorer", scoring(folder, 10_000))
 
 
 if __name__ == "__main__":

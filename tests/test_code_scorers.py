@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scored_run import finished_run
 
 from bench.domain import Choice, ConfigError, Label, Sample, Score
-from bench.judge.score import score_run
-from bench.record import read_table
 from bench.sandbox.ready import ready_backend
 from bench.scorers.code import CodeScorer
 from bench.scorers.cruxeval import CruxEval, Predicts
@@ -70,6 +67,11 @@ def test_what_the_prompt_has_before_the_function_stays() -> None:
     prompt = "import math\n\ndef helper(x):\n    return x\n\ndef g(x):\n"
     assert solution(prompt, "g", "def g(x):\n    return helper(x)").startswith("import math\n\ndef helper")
     assert solution(prompt, "g", "    return 1") == prompt + "    return 1"
+
+
+def test_a_continuation_stays_one_whatever_it_defines_after_the_function() -> None:
+    prompt, again = "def g(x):\n", "    return 1\n\ndef g(x):\n    return 2\n"
+    assert solution(prompt, "g", again) == prompt + again
 
 
 def test_a_row_without_its_check_is_unscored() -> None:
@@ -147,18 +149,6 @@ def test_every_eighth_canonical_solution_passes() -> None:
     """All 164 pass too (``python tests/code_gold.py``), which takes longer than a suite should."""
     rows = lines("humaneval/HumanEval.jsonl.gz")[::8]
     assert set(together(HumanEval(allow_code=True), [(row, row["canonical_solution"]) for row in rows])) == {C}
-
-
-@pytest.mark.slow
-def test_published_samples_score_a_half_through_the_stage(tmp_path: Path) -> None:
-    """The published pass@1 of the six samples of one problem."""
-    row = {"id": "return1", "target": "return 1", **lines("humaneval/example_problem.jsonl")[0]}
-    texts = [sample["completion"] for sample in lines("humaneval/example_samples.jsonl")]
-    scorer = {"kind": "humaneval", "allow_code": True, "cpu_s": 0.5}
-    path = finished_run(tmp_path, [row], {"return1": texts}, scorer=scorer, sampling__n=6)
-    assert list(score_run(path).values()) == [pytest.approx(0.5)]
-    labels = read_table(path, "scores", ["label"]).column(0).to_pylist()
-    assert labels == ["wrong"] * 3 + ["correct"] * 3
 
 
 @pytest.mark.slow

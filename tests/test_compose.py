@@ -329,9 +329,22 @@ def test_help_examples_compose(probe: Probe, capsys: pytest.CaptureFixture[str])
         "provider.api_key_env=my-own-words",
         "name=sk-my-own-words-are-long",
         "sk-my-own-words-are-long",
+        "+provider.headers.X-Api-Key=my-own-words",
+        "provider.headers.Ocp-Apim-Subscription-Key=my-own-words",
+        "provider.headers={Accept: a, 'X-Goog-Api-Key': my-own-words}",
+        "sampling.extra={a: {api_key: my-own-words}}",
+        "provider.extra_body.auth={password:'my-own-words'}",
+        "provider.headers.Cookie=session=my-own-words",
+        "provider.base_url=http://127.0.0.1:9/v1?api_key=my-own-words",
+        "provider.base_url=http://me:my-own-words@127.0.0.1:9/v1",
+        "name=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0own-words.x",
+        "+anything=it-is-my-own-words-of-the-environment",
     ],
 )
-def test_secrets_are_refused_and_never_shown(override: str, probe: Probe, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_refused_and_never_shown(
+    override: str, probe: Probe, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMEBODYS_API_KEY", "my-own-words-of-the-environment")
     assert main(["run", override]) == 2
     said = capsys.readouterr()
     assert "secret" in said.err
@@ -350,6 +363,9 @@ def test_secrets_are_refused_and_never_shown(override: str, probe: Probe, capsys
         "dataset.path=/data/sk-1.jsonl",
         "timeout.between_tokens_s=3",
         "name=task-skim-reading-and-more",
+        "sampling.extra.add_bos_token=true",
+        "sampling.response_format={type: json_schema, properties: {password: {type: string}}}",
+        "dataset.path='https://host/rows.jsonl?page=3'",
     ],
 )
 def test_ordinary_overrides_are_no_secrets(override: str) -> None:
@@ -380,3 +396,21 @@ def test_the_fast_path_composes_what_hydra_composes(loader: Loader) -> None:
         whole = loader.load_configuration(PRIMARY, list(chosen), run_mode=RunMode.RUN)
         assert experiment_of(whole) == parse(loader.compose(chosen))
     assert parse(loader.compose(chosen)).name == "siliconflow"
+
+
+@pytest.mark.parametrize(
+    "key", ["limits.rpm", "timeout.total_s", "budget.cost", "sampling.temperature", "load.duration_s"]
+)
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_none_or_endless_are_refused(
+    probe: Probe, capsys: pytest.CaptureFixture[str], key: str, value: str
+) -> None:
+    (said,) = refused(capsys, f"{key}={value}")
+    assert said.startswith(f"{key}={value}: must be a finite number")
+    assert probe.calls == []
+
+
+def test_a_number_inside_a_free_form_value_is_named_by_its_place(
+    probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, "sampling.extra={bias:[1,nan]}") == ["sampling.extra.bias[1]=nan: must be a finite number"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ from test_dispatch import ScriptedSender
 from bench.config import Engine
 from bench.measure import crew as crew_module
 from bench.measure.crew import Unwritten, WorkerDiedError
+from bench.measure.link import Link
 from bench.measure.plan import make_plan
 from bench.measure.run import measure, process_count, unsent
 from bench.measure.servers import Servers
@@ -185,3 +187,20 @@ def test_a_stage_asks_for_room_before_each_start(tmp_path: Path) -> None:
     asyncio.run(go())
     assert sender.calls == 3
     assert asked == [4] * 3
+
+
+def test_what_is_told_to_an_end_that_is_gone_is_dropped_without_an_error() -> None:
+    """A worker whose parent was killed has requests to cut off, each of which it would report."""
+    uvloop = pytest.importorskip("uvloop", reason="its transports refuse to write once they are closed")
+    ours, theirs = socket.socketpair()
+
+    async def main() -> None:
+        link = await Link.over(ours)
+        theirs.close()
+        assert [message async for message in link.messages()] == []
+        for _ in range(3):
+            link.send(1, b"x" * 100_000)
+            await asyncio.sleep(0)
+        await link.close()
+
+    uvloop.run(main())

@@ -12,7 +12,7 @@ import pytest
 from measured import Measured, read_truth, run_measured
 from setups import experiment, rows_file
 
-from bench.judge.metrics.cells import accuracy
+from bench.judge.metrics.quality import accuracy
 from bench.judge.rows import read_run
 from bench.judge.score import score_run
 from bench.providers.sim import EXCLUSIVE

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -234,6 +235,19 @@ def test_unsupported_drop_leaves_out_and_says_so(tmp_path: Path) -> None:
     assert plan.cells[0].config.sampling.enable_thinking is None
     assert any("enable_thinking" in note and "left out" in note for note in plan.notes)
     assert any("asked once" in note for note in plan.notes)
+
+
+def test_scores_of_prompts_that_the_simulator_cannot_know_are_cautioned(tmp_path: Path) -> None:
+    def notes(data: Path, **changes: Any) -> str:
+        return " ".join(make_plan([experiment(data, **changes)]).notes)
+
+    exact, mine = {"kind": "exact"}, rows_file(tmp_path)
+    assert "dataset made: the simulator knows the answers of the shipped prompt sets alone" in notes(mine, scorer=exact)
+    assert "simulator" not in notes(
+        mine, scorer=exact, provider={"kind": "compatible", "base_url": "http://127.0.0.1:1/v1"}
+    )
+    assert "simulator" not in notes(Path("x"), scorer=exact, dataset__path="shipped://choice.jsonl")
+    assert "simulator" not in notes(mine)
 
 
 def test_rows_tools_that_a_model_does_not_take_are_dropped_from_the_body(tmp_path: Path) -> None:

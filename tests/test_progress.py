@@ -123,6 +123,16 @@ def test_what_was_never_sent_did_not_fail() -> None:
     assert "1 ok, 0 failed, 2 not sent" in stream.getvalue()
 
 
+def test_what_an_interrupt_cut_off_has_not_failed() -> None:
+    stream = io.StringIO()
+    bars = Bars(stream, Clock())
+    bars.start(2, 0, "demo")
+    bars.finished(SERVED)
+    bars.finished(Figures("cancelled", 0, None, None))
+    bars.close()
+    assert "1 ok, 0 failed, 1 cut off" in stream.getvalue()
+
+
 def test_a_total_that_is_not_known_is_no_reason_to_fail() -> None:
     clock = Clock()
     for terminal in (False, True):

@@ -80,7 +80,7 @@ def test_plain_addresses_are_taken(url: str) -> None:
         ("http://", "must be a plain http or https address"),
         ("http://host:99999/v1", "is no http or https address"),
         ("http://[::1/v1", "is no http or https address"),
-        ("http://host/v1?key=1", "must be a plain http or https address"),
+        ("http://host/v1?key=1", "provider.base_url: must end before '?'"),
         ("http://host/v 1", "must be a plain http or https address"),
         ("http://host/v1/chat/completions", "must end before /chat/completions"),
     ],

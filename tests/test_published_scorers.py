@@ -104,7 +104,19 @@ def test_mmlu_pro(text: str, letter: str, rule: str) -> None:
 def test_mmlu_pro_guesses_nothing() -> None:
     assert verdict("mmlu_pro", "A", "no idea").label is U
     assert verdict("mmlu_pro", "A", "Answer: A", extract="strict").label is U
+    assert verdict("mmlu_pro", "A", "Answer: A", extract="marked").label is C
+    assert verdict("mmlu_pro", "A", "I think A", extract="marked").label is U
     assert verdict("mmlu_pro", "K", "the answer is A").label is N
+
+
+@pytest.mark.parametrize(("count", "letter"), [(10, "G"), (8, "G"), (7, "D"), (4, "D"), (3, "B")])
+def test_mmlu_pro_guesses_the_authors_letter_when_asked(count: int, letter: str) -> None:
+    options = {"options": ["some"] * count + ["N/A"] * (10 - count)}
+    score = verdict("mmlu_pro", letter, "no idea", options, guess=True)
+    assert (score.label, score.extracted, score.detail) == (C, letter, "guessed")
+    assert verdict("mmlu_pro", "A", "no idea", options, guess=True).label is W
+    assert verdict("mmlu_pro", "A", "The answer is A.", options, guess=True).detail == "answer is X"
+    assert verdict("mmlu_pro", "G", "no idea", guess=True).label is C
 
 
 @pytest.mark.parametrize(

@@ -181,3 +181,13 @@ def test_a_retry_that_is_cancelled_while_it_waits_for_a_slot_gives_its_share_of_
     assert server.calls == 2
     assert played.budget_left == 48, "two were sent; the third attempt never was"
     assert {e.outcome for e in played.exchanges} == {Outcome.CANCELLED}
+
+
+def test_a_stop_ends_the_waits_before_retries_at_once(tmp_path: Path) -> None:
+    plan = make_plan([experiment(rows_file(tmp_path, 4))])
+    asked_to_wait = Failure(ErrorKind.HTTP_429, "slow down", retry_after_s=300.0)
+    played = play(plan, Served(lambda *_: asked_to_wait), stop_at_s=3.0)
+    assert played.took_s < 4.0
+    assert played.kinds() == {("cancelled", "cancelled"): 4}
+    assert played.slots_free == 8
+    assert set(played.in_flight.values()) == {0}

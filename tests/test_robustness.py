@@ -55,9 +55,17 @@ def test_a_budget_that_is_used_up_ends_the_run_for_good_and_says_what_it_covers(
     asked = ["run", "dataset=jsonl", "dataset.path=rows.jsonl", "dataset.scorer=none", "budget.requests=8"]
     asked += ["provider.knobs.speed=0", "sampling.max_tokens=8", "report=quick", "report.plots=false"]
     done = run(asked, tmp_path)
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == 0, done.stderr  # it did what it was told
     said = " ".join(done.stdout.split())
     assert "Stopped by budget.requests: 8 of 20 planned requests were sent (40.0%), a random sample" in said
+    assert "stand under `failed`, but not against tolerance.failure_rate" in said
+    # what was sent is judged by its own share, and a budget that holds no request is no success
+    refusing = run([*asked, "provider.knobs.faults.http_400=1", "limits.retries=0"], tmp_path)
+    assert refusing.returncode == 3, refusing.stderr
+    assert "8 of 8 requests did not end ok (100.0%)" in refusing.stderr
+    empty = run([*asked, "budget.tokens=1"], tmp_path)
+    assert empty.returncode == 3, empty.stderr
+    assert "no request was measured: budget.tokens has no room for a request that can use 4,1" in empty.stderr
     monkeypatch.chdir(tmp_path)
     assert main(["resume", "latest"]) == 2
     assert "the run is finished; there is nothing to resume" in capsys.readouterr().err

@@ -184,3 +184,8 @@ def test_only_a_finished_run_is_scored_again(run: Path, capsys: pytest.CaptureFi
     (run / "run.json").write_text(json.dumps(header | {"state": "interrupted"}))
     assert command(run, "scorer=numeric") == 2
     assert "bench resume" in capsys.readouterr().err
+
+
+def test_a_key_of_the_datasets_own_scorer_is_refused_with_the_way_to_set_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "dataset=arithmetic", "scorer.abs_tol=0.1", "dry_run=true"]) == 2
+    assert "name the scorer to set keys of its own: scorer=NAME scorer.abs_tol=..." in capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.judge.intervals import Estimate
 from bench.judge.metrics.quality import rates_of
 from bench.judge.rows import CellInfo, RunRows
-from bench.judge.statistics.outcomes import OutcomeRates
+from bench.judge.statistics.comparison import Estimand, PairedComparison, compare_samples
+from bench.judge.statistics.outcomes import ERROR_LIMIT, OutcomeRates, why_incomparable
 from bench.judge.statistics.score_means import score_mean
 
 if TYPE_CHECKING:
@@ -56,3 +57,40 @@ def answers_of(run: RunRows, cell: CellInfo) -> Answers:
         clusters=run.clusters_of(cell),
         tags={name: sample.tags for name, sample in samples.items() if sample.tags},
     )
+
+
+def difference_of(
+    a: Answers, b: Answers, asked: Sequence[str] | None = None, estimand: Estimand = Estimand.KIND_OF_TASK
+) -> PairedComparison:
+    """B minus A by question; ``a_ahead`` of the result counts the questions that B is ahead on.
+
+    Args:
+        asked: the questions; all that either side has unless given.
+    """
+    names = sorted(a.by_question.keys() | b.by_question.keys()) if asked is None else asked
+    sides = [[side.by_question.get(name, []) for name in names] for side in (b, a)]
+    found = compare_samples(sides[0], sides[1], estimand, a.cluster_names(names))
+    low, high = found.estimate.low, found.estimate.high
+    if low is None or high is None:
+        return found
+    # scores lie in 0..1, so a difference lies in -1..1
+    return replace(found, estimate=replace(found.estimate, low=max(-1.0, low), high=min(1.0, high)))
+
+
+def why_not(*sides: tuple[str, OutcomeRates | None]) -> list[str]:
+    """Reasons for which the accuracies of two named sides must not be compared; empty when they may be.
+
+    Nothing scored; unparsed or truncated shares more than two points apart; more than 1% of errors.
+    """
+    (_, a), (_, b) = sides
+    if a is None or b is None:
+        return [f"No reply of {name} was scored." for name, outcomes in sides if outcomes is None]
+    reasons = why_incomparable(a, b)
+    for name, outcomes in sides:
+        rate = 0.0 if outcomes is None else outcomes.error_rate.value or 0.0
+        if outcomes is not None and rate > ERROR_LIMIT:
+            reasons.append(
+                f"Errors of {name}: {rate:.1%} of its replies never came, more than {ERROR_LIMIT:.0%}; its accuracy "
+                f"could be anything from {outcomes.worst:.1%} to {outcomes.best:.1%}."
+            )
+    return reasons

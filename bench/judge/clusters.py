@@ -60,12 +60,12 @@ def _without_frame(texts: Sequence[str]) -> list[str]:
     if len(set(texts)) < 2:
         return list(texts)
     words = [text.split() for text in texts]
-    head = _in_common(words)
-    tail = _in_common([one[head:][::-1] for one in words])
+    head = _shared_head(words)
+    tail = _shared_head([one[head:][::-1] for one in words])
     return [" ".join(one[head : len(one) - tail]) for one in words]
 
 
-def _in_common(rows: list[list[str]]) -> int:
+def _shared_head(rows: list[list[str]]) -> int:
     """How many words all rows begin with."""
     first, last = min(rows), max(rows)
     return next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bench.judge.answers import Answers, answers_of
+from bench.judge.answers import Answers, answers_of, difference_of, why_not
 from bench.judge.intervals import CONFIDENCE, Estimate
 from bench.judge.paired_times import Ratio, paired_ratios
 from bench.judge.sides import Pair, Side
-from bench.judge.statistics.comparison import Estimand, PairedComparison, compare_samples
+from bench.judge.statistics.comparison import Estimand, PairedComparison
 from bench.judge.statistics.multiplicity import adjust_claims, benjamini_hochberg
-from bench.judge.statistics.outcomes import ERROR_LIMIT, OutcomeRates, why_incomparable
+from bench.judge.statistics.outcomes import OutcomeRates
+from bench.judge.stopping import looks_taken
 
 #: a claim is made below this adjusted p
 ALPHA = 1 - CONFIDENCE
@@ -98,42 +99,16 @@ def _compared(pair: Pair, estimand: Estimand) -> PairComparison:
         accuracy_b=right.mean(common),
         outcomes_a=left.outcomes,
         outcomes_b=right.outcomes,
-        compared=_difference(left, right, asked, estimand),
+        compared=difference_of(left, right, asked, estimand),
         p=None,
         correction="",
-        reasons=tuple(_reasons(pair, left, right)),
+        reasons=tuple(why_not((a.name, left.outcomes), (b.name, right.outcomes))),
         standing=Standing.UNKNOWN,
         verdict="",
         tags=tuple(_by_tag(left, right, common, estimand)),
         ratios=tuple(paired_ratios(a, b)),
         notes=tuple(_notes(a, b)),
     )
-
-
-def _difference(left: Answers, right: Answers, asked: Sequence[str], estimand: Estimand) -> PairedComparison:
-    """B minus A."""
-    sides = [[side.by_question.get(name, []) for name in asked] for side in (right, left)]
-    found = compare_samples(sides[0], sides[1], estimand, left.cluster_names(asked))
-    low, high = found.estimate.low, found.estimate.high
-    if low is None or high is None:
-        return found
-    # scores lie in 0..1, so a difference lies in -1..1
-    return replace(found, estimate=replace(found.estimate, low=max(-1.0, low), high=min(1.0, high)))
-
-
-def _reasons(pair: Pair, left: Answers, right: Answers) -> list[str]:
-    if left.outcomes is None or right.outcomes is None:
-        unscored = [side.name for side, one in zip(pair, (left, right), strict=True) if one.outcomes is None]
-        return [f"No reply of {' and '.join(unscored)} was scored."]
-    reasons = why_incomparable(left.outcomes, right.outcomes)
-    for side, outcomes in zip(pair, (left.outcomes, right.outcomes), strict=True):
-        rate = outcomes.error_rate.value or 0.0
-        if rate > ERROR_LIMIT:
-            reasons.append(
-                f"Errors of {side.name}: {rate:.1%} of its replies never came, more than {ERROR_LIMIT:.0%}; its "
-                f"accuracy could be anything from {outcomes.worst:.1%} to {outcomes.best:.1%}."
-            )
-    return reasons
 
 
 def _by_tag(left: Answers, right: Answers, common: Sequence[str], estimand: Estimand) -> list[TagComparison]:
@@ -143,7 +118,7 @@ def _by_tag(left: Answers, right: Answers, common: Sequence[str], estimand: Esti
             questions.setdefault(tag, []).append(name)
     # a tag of every question says what the whole says
     told = {tag: names for tag, names in questions.items() if len(names) < len(common)}
-    compared = {tag: _difference(left, right, names, estimand) for tag, names in told.items()}
+    compared = {tag: difference_of(left, right, names, estimand) for tag, names in told.items()}
     adjusted = benjamini_hochberg([one.p for one in compared.values()])
     found = [
         TagComparison(tag, left.mean(told[tag]), right.mean(told[tag]), one, p)
@@ -160,6 +135,7 @@ def _notes(a: Side, b: Side) -> list[str]:
         invalid = side.run.header.get("validity") or {}
         if invalid.get("standing") == "invalid":
             notes.append(f"The measurement of run {side.run_id} is invalid: its times support no claim.")
+        notes += looks_taken(side.run.header, {a.cell.cell_id, b.cell.cell_id})
     loads = [side.cell.config.get("load") for side in (a, b)]
     if loads[0] != loads[1]:
         notes.append("The two sides ran under different loads: their times do not compare the servers.")

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bench.judge.intervals import Estimate, mean_t, needed_for_quantile
+from bench.judge.answers import Answers, answers_of, difference_of, why_not
+from bench.judge.intervals import CONFIDENCE, Estimate, needed_for_quantile
 from bench.judge.metrics import CELL_METRICS
-from bench.judge.metrics.quality import accuracy
 from bench.judge.rows import CellInfo, RunRows
-from bench.judge.statistics.pairs import mcnemar
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_NAMED = 3
-FEW_QUESTIONS = 30
 
 
 def verdict(run: RunRows, why_invalid: str | None = None) -> list[str]:
@@ -52,38 +46,36 @@ def _comparable(run: RunRows, cell: CellInfo) -> str:
 def best_accuracy(run: RunRows, cells: Sequence[CellInfo]) -> str | None:
     """The most accurate cell, if it beats every other one; else the cells that it cannot be told from.
 
-    Two cells are told apart on the questions that both answered, never by whether their own intervals overlap: by the
-    sign test (McNemar's, mid-p) below 30 questions and for one right-or-wrong reply each, else by the paired t
-    interval. Winning against *every* other cell is an intersection-union test, so each comparison keeps its 95%.
+    Two cells are told apart on the questions that both answered, never by whether their own intervals overlap; see
+    :func:`bench.judge.statistics.comparison.compare_pairs` for the test. Winning against *every* other cell is an
+    intersection-union test, so each comparison keeps its 95%. Cells whose accuracies do not compare get no verdict.
     """
-    found = {cell.cell_id: run.scores_of(cell) for cell in cells}
-    scored = [cell for cell in cells if len(found[cell.cell_id])]
+    found = {cell.cell_id: answers_of(run, cell) for cell in cells}
+    scored = [cell for cell in cells if found[cell.cell_id].by_question]
     if len(scored) < 2:
         return None
-    questions = {
-        cell.cell_id: found[cell.cell_id].groupby("sample_id", observed=True)["value"].mean() for cell in scored
-    }
-    ranked = sorted(scored, key=lambda cell: -questions[cell.cell_id].mean())
+    means = {cell.cell_id: found[cell.cell_id].mean(list(found[cell.cell_id].by_question)) for cell in scored}
+    ranked = sorted(scored, key=lambda cell: -(means[cell.cell_id].value or 0.0))
     best, rivals = ranked[0], ranked[1:]
-    tied = [cell for cell in rivals if not _ahead(questions[best.cell_id], questions[cell.cell_id])]
-    top = accuracy(run.rows_of(best))
-    n = len(questions[best.cell_id])
+    for rival in rivals:
+        reasons = why_not(*((cell.label, found[cell.cell_id].outcomes) for cell in (best, rival)))
+        if reasons:
+            return f"Accuracy: {best.label} and {rival.label} do not compare. {reasons[0]}"
+    tied = [cell for cell in rivals if not _ahead(found[best.cell_id], found[cell.cell_id])]
+    top = means[best.cell_id]
     if not tied:
-        return f"Best accuracy: {best.label}, {_share(top)} over {n} questions, ahead of every other cell on them."
+        return f"Best accuracy: {best.label}, {_share(top)} over {top.n} questions, ahead of every other cell on them."
     if len(tied) == len(rivals):
-        lowest = questions[ranked[-1].cell_id].mean()
-        span = f"{lowest:.1%} to {top.value:.1%}"
-        return f"Accuracy: the {len(scored)} cells cannot be told apart at {n} questions ({span})."
-    return f"Accuracy: {best.label} leads with {_share(top)} but cannot be told from {_named(tied)} at {n} questions."
+        span = f"{means[ranked[-1].cell_id].value:.1%} to {top.value:.1%}"
+        return f"Accuracy: the {len(scored)} cells cannot be told apart at {top.n} questions ({span})."
+    return (
+        f"Accuracy: {best.label} leads with {_share(top)} but cannot be told from {_named(tied)} at {top.n} questions."
+    )
 
 
-def _ahead(best: pd.Series[float], other: pd.Series[float]) -> bool:
-    difference = (best - other).dropna().round(12)
-    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    if len(difference) < FEW_QUESTIONS or difference.isin([-1.0, 0.0, 1.0]).all():
-        return wins > losses and mcnemar(wins, losses).p <= 0.05
-    low = mean_t(difference.to_numpy(dtype="float64")).low
-    return low is not None and low > 0
+def _ahead(best: Answers, other: Answers) -> bool:
+    found = difference_of(other, best)
+    return found.p is not None and found.p <= 1 - CONFIDENCE and (found.estimate.value or 0.0) > 0
 
 
 def fastest(run: RunRows, cells: Sequence[CellInfo]) -> str | None:

@@ -13,6 +13,7 @@ from bench.domain import Sample
 from bench.judge.clusters import find_clusters
 from bench.judge.metrics import REQUEST_METRICS, CellRows
 from bench.judge.metrics.requests import NS_PER_MS
+from bench.judge.pairwise import PairwiseRanking, rankings_of
 from bench.slo import Slo, parse_slo
 
 if TYPE_CHECKING:
@@ -108,13 +109,21 @@ class RunRows:
     def scores(self) -> pd.DataFrame:
         """One row per choice of served requests and scorer, unscored ones left out.
 
-        Unparsed, refused and truncated replies without a value count 0.
+        Unparsed, refused and truncated replies without a value count 0; but a judge's verdict that cannot be read says
+        nothing of the reply, and is left out.
         """
         columns = ["request_id", "choice", "scorer", "value", "label", "scorer_version"]
         rows = self._of_served(_frame(self._optional("scores", columns)), ["cell_id", "sample_id", "repeat"])
         value = rows["value"].astype("float64")
-        rows["value"] = value.mask(value.isna() & rows["label"].isin(STRICT_ZERO), 0.0)
+        judges = [str(one["scorer"]) for one in self.header.get("judges") or ()]
+        zero = rows["label"].isin(STRICT_ZERO) & ~(rows["scorer"].isin(judges) & (rows["label"] == "unparsed"))
+        rows["value"] = value.mask(value.isna() & zero, 0.0)
         return rows[rows["value"].notna() & (rows["label"] != "unscored")].reset_index(drop=True)
+
+    @cached_property
+    def rankings(self) -> list[PairwiseRanking]:
+        """By each judge of pairs among the scorers."""
+        return rankings_of(self.path, self.header)
 
     @cached_property
     def gaps_ms(self) -> Mapping[str, NDArray[np.float32]]:

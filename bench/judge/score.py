@@ -13,9 +13,11 @@ from typing import Any
 from bench.config import plain
 from bench.domain import Choice, ConfigError, Label, Outcome, Sample, Score
 from bench.judge.asking import Asking, Pending
+from bench.judge.judged import verdicts_of
 from bench.record import RecordedChoice, ScoreRow, read_choices, read_header, read_samples, write_scores
 from bench.registry import build, discover
 from bench.scorers import Scorer
+from bench.scorers.judging import Judging
 from bench.scorers.refusal import declined
 from bench.scorers.several import further_scorers
 
@@ -49,10 +51,13 @@ def score_run(path: Path, configs: Mapping[str, Mapping[str, Any]] | None = None
     with ExitStack() as stack:
         askings = _askings(asked, stack)
 
+        judged = _judged(path, header, askings)
+
         def rows() -> Iterator[ScoreRow]:
-            for recorded, asking, pending in _in_order(path, askings, samples, keys):
+            for recorded, asking, pending in _in_order(path, askings, samples, keys, judged):
                 score = pending.result() if isinstance(pending, Future) else pending
-                score = settled(score, recorded.choice)
+                if not isinstance(asking.scorer, Judging):  # a judge has read the reply as it is
+                    score = settled(score, recorded.choice)
                 if score.value is not None and asking is askings[recorded.cell_id][0]:
                     sums[recorded.cell_id] += score.value
                     scored[recorded.cell_id] += 1
@@ -93,11 +98,20 @@ def _askings(configs: Mapping[str, Mapping[str, Any]], stack: ExitStack) -> dict
     return found
 
 
+def _judged(
+    path: Path, header: Mapping[str, Any], askings: Mapping[str, Sequence[Asking]]
+) -> dict[str, dict[tuple[str, int], Score]]:
+    """What the judges among the scorers have said so far, by name."""
+    judges = {one.scorer.title: one.scorer for several in askings.values() for one in several}
+    return {title: verdicts_of(path, header, scorer) for title, scorer in judges.items() if isinstance(scorer, Judging)}
+
+
 def _in_order(
     path: Path,
     askings: Mapping[str, Sequence[Asking]],
     samples: Mapping[str, Mapping[str, Sample]],
     keys: Mapping[str, str],
+    judged: Mapping[str, Mapping[tuple[str, int], Score]],
 ) -> Iterator[tuple[RecordedChoice, Asking, Pending]]:
     """Every choice with each of its scorers and the verdict or its promise, asked ahead of where it is read."""
     ahead: deque[tuple[RecordedChoice, Asking, Pending]] = deque()
@@ -107,11 +121,12 @@ def _in_order(
         # prompts made to a length are not kept: they ask nothing, so there is nothing to hold a reply against
         sample = Sample(recorded.sample_id, ()) if kept is None else kept[recorded.sample_id]
         for asking in askings[recorded.cell_id]:
-            pending = without_asking(asking.scorer, sample, recorded.outcome)
+            pending: Pending | None = without_asking(asking.scorer, sample, recorded.outcome)
+            if pending is None and isinstance(asking.scorer, Judging):
+                pending = judged[asking.scorer.title].get((recorded.request_id, recorded.choice.index))
             if pending is None:
-                ahead.append((recorded, asking, asking.verdict(key, sample, recorded.choice)))
-            else:
-                ahead.append((recorded, asking, pending))
+                pending = asking.verdict(key, sample, recorded.choice)
+            ahead.append((recorded, asking, pending))
         while len(ahead) > _AHEAD:
             yield ahead.popleft()
     yield from ahead

@@ -108,7 +108,9 @@ def pairs_by(run: RunRows, key: str | None, baseline: str | None = None) -> list
 
 
 def _side(run: RunRows, cell: CellInfo, key: str, where: str) -> Side:
-    return Side(run, cell, f"{_text(cell.param(key))} ({where})" if where else _text(cell.param(key)))
+    value, (group, _, last) = _text(cell.param(key)), key.rpartition(".")
+    said = value if group and last in ("name", "kind") else f"{last}={value}"
+    return Side(run, cell, f"{said} ({where})" if where else said)
 
 
 def _checked(pairs: Sequence[Pair]) -> list[Pair]:

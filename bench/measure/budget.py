@@ -215,5 +215,14 @@ class BudgetLedger:
         return None
 
 
+def why_refused(cap: Cap | None, tokens: int, cost: float | None) -> str:
+    """In words, which cap kept an attempt back that can use so many tokens and cost so much."""
+    if cap == "tokens":
+        return f"budget.tokens has no room for a request that can use {tokens:,} tokens"
+    if cap == "cost" and cost is not None:
+        return f"budget.cost has no room for a request that can cost {cost:.3g}"
+    return f"budget.{cap} is used up"
+
+
 def _cost_units(cost: float | None) -> int:
     return 0 if cost is None else round(cost * _COST_UNITS)

@@ -9,6 +9,7 @@ from typing import Any
 from bench.config import Experiment, Sampling, Unsupported, plain
 from bench.datasets import MadeSamples
 from bench.domain import ConfigError, Sample
+from bench.files import SHIPPED
 from bench.measure.body import request_body
 from bench.measure.canonical import canonical
 from bench.names import same_model
@@ -92,7 +93,7 @@ def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, 
             f"model {experiment.model.name}: budget.cost={experiment.budget.cost:g}: the preset has no price, so cost "
             f"cannot be capped; set model.price.input_per_mtok and model.price.output_per_mtok, or cap budget.tokens"
         ] = None
-    notes: dict[str, None] = {}
+    notes: dict[str, None] = dict.fromkeys(_filler(experiment))
     dropped: set[str] = set()
     for sample in samples:
         body: Mapping[str, object] = request_body(experiment, sample)
@@ -113,6 +114,18 @@ def _check(experiment: Experiment, samples: Sequence[Sample]) -> tuple[Checked, 
     unset: dict[str, Any] = dict.fromkeys(dropped & _SAMPLING_FIELDS - _ALWAYS_SET)
     sent = replace(experiment, sampling=replace(experiment.sampling, **unset)) if unset else experiment
     return Checked(sent, frozenset(dropped), tuple(notes)), list(errors)
+
+
+def _filler(experiment: Experiment) -> Iterator[str]:
+    """What to know of scores where the replies are made up."""
+    dataset, scorer = experiment.dataset, experiment.scorer
+    paths = dataset.path if isinstance(dataset.path, list) else [dataset.path or getattr(dataset, "url", None)]
+    is_foreign = any(isinstance(path, str) and not path.startswith(SHIPPED) for path in paths)
+    if experiment.provider.knows_shipped_only and is_foreign and scorer.kind != "none":
+        yield (
+            f"dataset {dataset.name or dataset.kind}: the simulator knows the answers of the shipped prompt sets alone "
+            "and replies to others with filler, so these scores say nothing of a model"
+        )
 
 
 def representatives(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+from bench.domain import Failure
 from bench.measure.plan import Plan, Stage
 from bench.measure.stop import Stop
 from bench.record import Record
@@ -22,6 +24,13 @@ class Course(Protocol):
     def saw(self, packed: bytes) -> None:
         """One exchange of the current stage, packed as for the journal."""
 
+    @property
+    def closed(self) -> Mapping[str, Failure]:
+        """Why nothing more of a cell is to be sent, by cell id; grows while the run goes on."""
+
+    def told(self) -> Mapping[str, Any]:
+        """What ``run.json`` says of the course once the run has ended, by key."""
+
 
 def following(course: Course, record: Record, stop: Stop) -> Stage | None:
     """The next stage, unless the run is to stop; a record that cannot be written stops it."""
@@ -39,6 +48,7 @@ class Listed:
 
     def __init__(self, plan: Plan) -> None:
         self._stages = iter(plan.stages)
+        self.closed: dict[str, Failure] = {}
 
     def next_stage(self, record: Record) -> Stage | None:
         """The next one on the list."""
@@ -46,3 +56,7 @@ class Listed:
 
     def saw(self, packed: bytes) -> None:
         """A list does not depend on what is measured."""
+
+    def told(self) -> Mapping[str, Any]:
+        """Nothing beyond the plan."""
+        return {}

@@ -11,24 +11,25 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Protocol
 
 from bench.config import Experiment
 from bench.domain import Answer, Attempt, ErrorKind, Exchange, Failure, Outcome, Request, Timeline
 from bench.measure.admission import Place, admit
+from bench.measure.arrivals import is_endless, is_over
 from bench.measure.body import encoded_body
-from bench.measure.budget import Ledger
+from bench.measure.budget import Ledger, why_refused
 from bench.measure.cache import Cache
 from bench.measure.ceiling import most_of
 from bench.measure.lag import LagMeter
 from bench.measure.limits import Limiter
+from bench.measure.missing_choices import filled
 from bench.measure.offline import Presence
-from bench.measure.retry import backoff_s, is_retryable
+from bench.measure.retry import allowed_retries, backoff_s, is_retryable
 from bench.measure.spending import cost_of, without_partial_usage
-
-#: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
-CLOSED_RETRIES = 3
+from bench.measure.stop import unless_stopped
 
 
 class Sender(Protocol):
@@ -63,6 +64,7 @@ class Run:
         room: waits while too many finished exchanges are not yet in the record.
         note: shows a person a line.
         cache: answers kept from earlier, where wanted; one takes no permit and no budget.
+        closed: why nothing more of a cell is to be sent, by cell id; may grow.
         bug: what an exchange raised that no failure of the world explains; it stops the run, which then raises it.
     """
 
@@ -78,6 +80,7 @@ class Run:
     room: Callable[[], Awaitable[None]] | None = None
     note: Callable[[str], None] | None = None
     cache: Cache | None = None
+    closed: Mapping[str, Failure] = field(default_factory=dict)
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
     bug: BaseException | None = None
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -105,28 +108,39 @@ class Run:
 async def run_lane(lane: Lane, run: Run) -> None:
     """Start every request of the lane in order; returns when all of them were started (not finished).
 
-    Requests that a budget no longer covers, whose model went offline, or that could not be sent within
-    ``load.drop_after_s``, become ``not_sent`` rows. Where a duration decides how many requests there are, none are
-    planned beyond the end of the budget or of the model.
+    Requests that a budget no longer covers, whose model went offline, whose cell is closed, or that could not be sent
+    within ``load.drop_after_s``, become ``not_sent`` rows. Where a duration decides how many requests there are, none
+    are planned beyond the end of the budget or of the model.
     """
     for request in lane.requests:
         if run.stop.is_set():
             return
-        if run.cache is not None and (kept := run.cache.answered(request, run.start_ns + request.due_ns)) is not None:
+        closed, cache = run.closed.get(request.cell.cell_id), run.cache
+        if closed is None and cache and (kept := cache.answered(request, run.start_ns + request.due_ns)) is not None:
             await _skip(run, kept)
             continue
-        if lane.presence.offline is None:
-            if not await _wait_until(run, run.start_ns + request.due_ns) or _is_over(run, request):
+        admitted: Place | Failure | None = closed or lane.presence.offline
+        if admitted is None:
+            if not await _wait_until(run, run.start_ns + request.due_ns) or is_over(
+                request, run.clock() - run.start_ns
+            ):
                 return
-            admitted = await _admitted_in_time(lane, run, request)
-        else:
-            admitted = lane.presence.offline
+            admitted = _unless_closed(run, request, await _admitted_in_time(lane, run, request))
         if isinstance(admitted, Failure):
-            if _is_endless(request) and admitted.kind is not ErrorKind.TIMEOUT_TOTAL:
+            if is_endless(request) and admitted.kind is not ErrorKind.TIMEOUT_TOTAL:
                 return
             await _skip(run, not_sent(request, run, admitted))
             continue
         await _start(lane, run, request, admitted)
+
+
+def _unless_closed(run: Run, request: Request, admitted: Place | Failure) -> Place | Failure:
+    """What was admitted, unless its cell was closed while it waited: then it gives its place back."""
+    closed = run.closed.get(request.cell.cell_id)
+    if closed is None or isinstance(admitted, Failure):
+        return admitted
+    admitted.give_back()
+    return closed
 
 
 async def _skip(run: Run, exchange: Exchange) -> None:
@@ -162,20 +176,6 @@ async def _wait_until(run: Run, due_ns: int) -> bool:
     return not run.stop.is_set()
 
 
-def _is_over(run: Run, request: Request) -> bool:
-    """Whether a closed load's time is up; what came due in an open load is sent, however late."""
-    load = request.cell.config.load
-    if load.is_open or load.duration_s is None:
-        return False
-    return bool(run.clock() - run.start_ns >= load.duration_s * 1e9)
-
-
-def _is_endless(request: Request) -> bool:
-    """Whether requests go on until the time is up, however many there are."""
-    load = request.cell.config.load
-    return not load.is_open and load.requests is None and load.duration_s is not None
-
-
 async def _admitted_in_time(lane: Lane, run: Run, request: Request) -> Place | Failure:
     """:func:`_admitted`, unless the request would be later than ``load.drop_after_s`` allows: then it is given up."""
     limit_s = request.cell.config.load.drop_after_s
@@ -194,7 +194,7 @@ async def _admitted(lane: Lane, run: Run, request: Request) -> Place | Failure:
     tokens, cost = most_of(request.cell.config, request.sample)
     place = await admit(tokens, cost, ledger=run.ledger, limits=lane.limits, slots=run.slots)
     if place is None:
-        return Failure(ErrorKind.BUDGET, f"budget.{run.ledger.exhausted_by} is used up")
+        return Failure(ErrorKind.BUDGET, why_refused(run.ledger.exhausted_by, tokens, cost))
     if lane.presence.offline is not None:
         place.give_back()
         return lane.presence.offline
@@ -215,32 +215,20 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
     """Attempts until one is final. Holds a permit and a slot while sending, neither while it backs off."""
     config: Experiment = request.cell.config
     body = encoded_body(request)
-    sender = lane.senders[request.cell.cell_id]
-    due_ns = run.start_ns + request.due_ns
     first_permit_ns = run.clock()
     waited_s = 0.0
     while True:
-        answer: Answer | None = None
-        permit_ns = run.clock()
-        try:
-            answer = await sender.send(
-                body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns, on_sent=place.permit.on_sent
-            )
-            answer = without_partial_usage(answer, config)
-        finally:
-            place.settle(request.cell, answer)
-        if lane.presence.saw(answer) and run.note is not None and lane.presence.offline is not None:
-            run.note(f"{config.model.name}: {lane.presence.offline.detail}; its remaining requests are not sent")
-        number, mark, failure = len(attempts) + 1, answer.timeline, answer.failure
-        attempts.append(Attempt(number, mark.sent_ns, mark.end_ns, answer.status, failure, int(waited_s * 1e9)))
+        answer = await _attempt(lane, run, request, place, attempts, body, waited_s)
+        number, failure = len(attempts), answer.failure
         if (
             failure is None
-            or number > allowed_retries(config)
+            or number > allowed_retries(config.limits.retries, config.load.is_open)
             or not is_retryable(failure, answer.outcome, number, answer.status)
         ):
+            answer = await filled(request, answer, partial(_follow_up, lane, run, attempts))
             return _finished(request, run, answer, attempts, first_permit_ns)
         waited_s = backoff_s(number, failure, config.limits.backoff_s, run.random)
-        await lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None)
+        await unless_stopped(run.stop, lane.limits.back_off(waited_s, asked=failure.retry_after_s is not None))
         if run.stop.is_set():
             return _cancelled(request, run, attempts)
         again = await _admitted(lane, run, request)
@@ -249,11 +237,34 @@ async def _attempts(lane: Lane, run: Run, request: Request, place: Place, attemp
         place = again
 
 
-def allowed_retries(config: Experiment) -> int:
-    """Further attempts after the first."""
-    if config.limits.retries is not None:
-        return config.limits.retries
-    return 0 if config.load.is_open else CLOSED_RETRIES
+async def _attempt(
+    lane: Lane, run: Run, request: Request, place: Place, attempts: list[Attempt], body: bytes, waited_s: float = 0.0
+) -> Answer:
+    """One HTTP attempt, added to ``attempts``; gives back its place."""
+    config: Experiment = request.cell.config
+    answer: Answer | None = None
+    due_ns, permit_ns = run.start_ns + request.due_ns, run.clock()
+    sender = lane.senders[request.cell.cell_id]
+    try:
+        answer = await sender.send(
+            body, stream=config.sampling.stream, due_ns=due_ns, permit_ns=permit_ns, on_sent=place.permit.on_sent
+        )
+        answer = without_partial_usage(answer, config)
+    finally:
+        place.settle(request.cell, answer)
+    if lane.presence.saw(answer) and run.note is not None and lane.presence.offline is not None:
+        run.note(f"{config.model.name}: {lane.presence.offline.detail}; its remaining requests are not sent")
+    mark, waited_ns = answer.timeline, int(waited_s * 1e9)
+    attempts.append(Attempt(len(attempts) + 1, mark.sent_ns, mark.end_ns, answer.status, answer.failure, waited_ns))
+    return answer
+
+
+async def _follow_up(lane: Lane, run: Run, attempts: list[Attempt], request: Request) -> Answer | None:
+    """The answer to a request for missing choices; ``None`` when the run stopped or its budget is used up."""
+    place = None if run.stop.is_set() else await _admitted(lane, run, request)
+    if not isinstance(place, Place):
+        return None
+    return await _attempt(lane, run, request, place, attempts, encoded_body(request))
 
 
 def _finished(request: Request, run: Run, answer: Answer, attempts: list[Attempt], permit_ns: int) -> Exchange:

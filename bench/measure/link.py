@@ -23,8 +23,12 @@ class Link:
         return cls(*await asyncio.open_connection(sock=end, limit=2**20))
 
     def send(self, kind: int, payload: bytes = b"") -> None:
-        """Hand one message to the socket at once; what does not fit waits in memory."""
-        self._writer.write(_HEAD.pack(len(payload), kind) + payload)
+        """Hand one message to the socket at once; what does not fit waits in memory.
+
+        Nothing is sent to an end that is gone: :meth:`messages` has ended then, which says so.
+        """
+        if not self._writer.is_closing():
+            self._writer.write(_HEAD.pack(len(payload), kind) + payload)
 
     async def messages(self) -> AsyncIterator[tuple[int, bytes]]:
         """Messages until the other end closes."""

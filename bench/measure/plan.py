@@ -17,17 +17,8 @@ from bench.samples import SampleSet, load_samples, repeats_told
 
 #: settings of the run as a whole; they cannot differ between the cells of one run
 SHARED = (
-    "name",
-    "results_dir",
-    "seed",
-    "dry_run",
-    "engine",
-    "budget",
-    "report",
-    "tolerance",
-    "slo",
-    "cache",
-    "reference",
+    *("name", "results_dir", "seed", "dry_run", "engine", "budget"),
+    *("stop", "report", "tolerance", "slo", "cache", "reference"),
 )
 
 #: what of a provider says how it is asked and read, not who is asked
@@ -124,13 +115,13 @@ class Plan:
         samples = self.samples[cell.dataset_key].samples
         width, count = len(stage.cells), self.count(cell)
         arrivals = config.load.arrivals(Random(f"{self.seed}:{cell.cell_id}:due"))
-        order = range(len(samples)) if config.load.keeps_order else self._sample_order(cell)
+        order = ((i, 0) for i in range(len(samples))) if config.load.keeps_order else self._sample_order(cell)
         offset = sum(self._width(s) for s in self.stages[: stage.index])
         end_ns = None if config.load.duration_s is None else int(config.load.duration_s * 1e9)
-        for number, (index, (due_ns, warmup)) in enumerate(zip(order, arrivals, strict=False)):
+        for number, ((index, repeat), (due_ns, warmup)) in enumerate(zip(order, arrivals, strict=False)):
             if (count is not None and number >= count) or (end_ns is not None and due_ns > end_ns):
                 return
-            sample, repeat = samples[index], number // len(samples)
+            sample = samples[index]
             rank = block_order(self.seed, stage.index, number, width).index(position)
             yield Request(
                 request_id=f"{cell.cell_id}:{sample.sample_id}:{repeat}",
@@ -146,19 +137,26 @@ class Plan:
         """Room for the ``order`` numbers of a stage (exact when its cells plan equally many requests)."""
         return len(stage.cells) * max((self.count(cell) or 0) for cell in stage.cells)
 
-    def _sample_order(self, cell: Cell) -> Iterator[int]:
-        """Sample indices, each pass over the set in its own seeded order, the same for all cells of a dataset.
+    def _sample_order(self, cell: Cell) -> Iterator[tuple[int, int]]:
+        """Sample index and repeat, each pass over the set in its own seeded order, the same for all cells of a dataset.
 
         All samples come once before any comes again, so a run that stops early is still a random sample of the set;
-        and cells see the same samples at about the same time, so they stay comparable pair by pair.
+        and cells see the same samples at about the same time, so they stay comparable pair by pair. Under a rule for
+        stopping, which counts whole questions, the repeats of a sample follow each other.
         """
-        count = len(self.samples[cell.dataset_key].samples)
-        turn = 0
+        config, turn = cell.config, 0
+        together = config.repeats if config.stop.is_set else 1
         while True:
-            order = list(range(count))
-            Random(f"{self.seed}:{cell.dataset_key}:{turn}:order").shuffle(order)
-            yield from order
+            for index in self.sample_order(cell.dataset_key, turn):
+                for number in range(together):
+                    yield index, turn * together + number
             turn += 1
+
+    def sample_order(self, dataset_key: str, turn: int = 0) -> list[int]:
+        """The samples of a dataset, by index, in the order in which a pass over the set asks them."""
+        order = list(range(len(self.samples[dataset_key].samples)))
+        Random(f"{self.seed}:{dataset_key}:{turn}:order").shuffle(order)
+        return order
 
 
 @lru_cache(maxsize=4096)

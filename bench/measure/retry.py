@@ -7,6 +7,9 @@ from random import Random
 
 from bench.domain import ErrorKind, Failure, Outcome
 
+#: retries where ``limits.retries`` is not set: a closed load may wait, an open load must show what users saw
+CLOSED_RETRIES = 3
+
 #: longest back-off that our own doubling reaches
 LONGEST_BACKOFF_S = 60.0
 
@@ -42,6 +45,13 @@ _PASSING_CODES = frozenset(
         *("serviceunavailable", "serviceunavailableerror", "gatewaytimeout"),
     }
 )
+
+
+def allowed_retries(limit: int | None, is_open: bool) -> int:
+    """Further attempts after a first one that failed, by ``limits.retries`` and whether the load is open."""
+    if limit is not None:
+        return limit
+    return 0 if is_open else CLOSED_RETRIES
 
 
 def is_retryable(failure: Failure, outcome: Outcome, attempt: int, status: int | None = None) -> bool:

@@ -93,6 +93,8 @@ def process_count(plan: Plan) -> int:
     Limits and budget are as exact with several processes as with one.
     """
     config = plan.experiment
+    if config.stop.is_set:  # a rule for stopping sees every reply before the next request goes out
+        return 1
     most = [cell.config.load.in_flight_bound for cell in plan.cells]
     streams = max((bound for bound in most if bound is not None), default=0)
     wanted = config.engine.processes
@@ -149,6 +151,7 @@ async def _alone(
                 throttled=progress.throttled,
                 clock=time.monotonic_ns,
                 ledger=ledger,
+                closed=course.closed,
             )
             progress.start(plan.total, len(done), record.path.name)
             while (stage := following(course, record, stop)) is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -50,3 +51,13 @@ class Stop:
         if self.event.is_set():
             self.hurry.set()
         self.set("interrupted")
+
+
+async def unless_stopped(stop: asyncio.Event, wait: Coroutine[Any, Any, None]) -> None:
+    """Wait, but no longer than the run goes on: nobody is served by sitting out a pause whose attempt is not sent."""
+    waiting, stopped = asyncio.ensure_future(wait), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        stopped.cancel()

@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from bench.domain import Cell, Exchange, Request
+from bench.domain import Cell, Exchange, Failure, Request
 from bench.measure.budget import BudgetLedger, Ledger
 from bench.measure.cache import open_cache
 from bench.measure.dispatch import Lane, Run, Sender, run_lane
@@ -44,6 +44,7 @@ class Worker:
             recorded at once.
         ledger: the run's budget; without it, one of this worker alone.
         lessee: asks for the permits of limited accounts where several processes share them.
+        closed: why nothing more of a cell is to be sent, by cell id; may grow.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Worker:
         room: Callable[[int], Awaitable[None]] | None = None,
         ledger: Ledger | None = None,
         lessee: Lessee | None = None,
+        closed: Mapping[str, Failure] | None = None,
     ) -> None:
         self._plan, self._shard, self._senders, self._done = plan, shard, senders, done
         self._stop, self._sink, self._note, self._throttled, self._clock = stop, sink, note, throttled, clock
         self._room = room
         self._ledger = ledger or BudgetLedger(plan.experiment.budget, clock)
         self._lessee = lessee
+        self._closed = {} if closed is None else closed
         self._limits: dict[str, Limiter] = {}
         self._room_waits = 0
         self._presence: defaultdict[str, Presence] = defaultdict(Presence)
@@ -90,6 +93,7 @@ class Worker:
             room=self._room and partial(self._await_room, self._room, self._most_unwritten(stage)),
             note=self._note,
             cache=self._cache,
+            closed=self._closed,
         )
         members, senders = lane_members(stage), self._senders_of(stage)
         lanes = [

@@ -39,6 +39,9 @@ class Provider:
     #: whether the rules of the SiliconFlow page are checked before sending, and broken ones refused
     enforces_page_rules = False
 
+    #: whether it answers the shipped prompt sets only, and everything else with filler
+    knows_shipped_only = False
+
     def server_command(self) -> list[str] | None:
         """The command of a server process to start for the run, or ``None`` when ``base_url`` is someone else's.
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from bench.domain import ConfigError
 from bench.providers import Provider
 from bench.registry import plugin
+from bench.secret_words import is_secret_name
 
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
-SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key")
 
 
 @plugin("provider", "compatible")
@@ -47,7 +47,9 @@ def _address_problems(base_url: str | None) -> list[str]:
         return [f"provider.base_url: is no http or https address; {example}"]
     if url.username is not None or url.password is not None:
         return ["provider.base_url: must not hold a user or password; name a variable in provider.api_key_env"]
-    if not usable or url.query or url.fragment or re.search(r"[\s\x00-\x20\x7f]", base_url):
+    if url.query or url.fragment:
+        return [f"provider.base_url: must end before '?' and '#'; {example}"]
+    if not usable or re.search(r"[\s\x00-\x20\x7f]", base_url):
         return [f"provider.base_url={base_url!r}: must be a plain http or https address; {example}"]
     if url.path.rstrip("/").endswith("/chat/completions"):
         return [f"provider.base_url={base_url!r}: must end before /chat/completions; {example}"]
@@ -58,7 +60,7 @@ def _secret_problems(provider: Provider) -> list[str]:
     problems = [
         f"provider.headers.{name}: secrets are never read from a config; name a variable in provider.api_key_env"
         for name in provider.headers
-        if name.lower() in SECRET_HEADERS
+        if is_secret_name(name)
     ]
     variable = provider.api_key_env
     if variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):

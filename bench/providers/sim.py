@@ -194,6 +194,8 @@ class SimKnobs:
             double the time per token.
         answer_correlation: at temperatures above 0, the share of answers decided once per model and row; the others
             are drawn anew each time. The mean is the skill either way.
+        judge_skill: share of replies to the shipped prompt sets that a judge sees for what they are.
+        judge_position_bias: share of verdicts on two replies that go to the one shown first, whatever they say.
         faults: what goes wrong, and how often.
         framing: how streams are laid out.
         truth_log: file to append one JSON line per response to: what was sent, and when.
@@ -213,6 +215,8 @@ class SimKnobs:
     window_s: float = 60.0
     slots_per_model: int = 16
     answer_correlation: float = 0.7
+    judge_skill: float = 0.95
+    judge_position_bias: float = 0.0
     faults: Faults = field(default_factory=Faults)
     framing: Framing = field(default_factory=Framing)
     truth_log: str | None = None
@@ -222,7 +226,8 @@ def problems(knobs: SimKnobs) -> list[str]:
     """One sentence per knob out of range."""
     faults, found = knobs.faults, []
     shares = {f"faults.{f.name}": getattr(faults, f.name) for f in fields(Faults) if not f.name.endswith("_s")}
-    shares["answer_correlation"] = knobs.answer_correlation
+    for name in ("answer_correlation", "judge_skill", "judge_position_bias"):
+        shares[name] = getattr(knobs, name)
     least = {
         "speed": (knobs.speed, 0.0),
         "rpm": (knobs.rpm, 1),
@@ -274,6 +279,7 @@ class Sim(Provider):
     knobs: SimKnobs = field(default_factory=SimKnobs)
 
     enforces_page_rules = True
+    knows_shipped_only = True
 
     def server_command(self) -> list[str] | None:
         """The simulator with these knobs (what ``bench serve`` runs); ends when its standard input closes.

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from bench.domain import ConfigError
@@ -192,8 +193,7 @@ def find_run(selector: str, results_dir: Path) -> Path:
     if not folders:
         raise ConfigError(f"{results_dir}: there are no runs there; start one with `bench run` or set results_dir")
     if selector == "latest":
-        newest = [folder for folder in folders if _stamp(folder)[0] == _stamp(folders[-1])[0]]
-        return max(newest, key=_created_ns)
+        return _latest(folders)
     exact = [folder for folder in folders if selector in (folder.name, _short(folder))]
     found = exact or [folder for folder in folders if selector and selector in _short(folder)]
     if len(found) == 1:
@@ -204,6 +204,15 @@ def find_run(selector: str, results_dir: Path) -> Path:
     raise ConfigError(f"no run matches {selector!r}; the newest runs under {results_dir} are:\n{listed}")
 
 
+def _latest(folders: list[Path]) -> Path:
+    """The newest run; one in which a judge was asked counts as part of the run that it judged."""
+    for _, same_second in groupby(reversed(folders), key=lambda folder: _stamp(folder)[0]):
+        found = [folder for folder in same_second if _created(folder)[1] is None]
+        if found:
+            return max(found, key=lambda folder: _created(folder)[0])
+    return folders[-1]
+
+
 def _short(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"
 
@@ -212,9 +221,12 @@ def _stamp(folder: Path) -> tuple[str, str]:
     return folder.name.partition("-")[0], _short(folder)
 
 
-def _created_ns(folder: Path) -> int:
-    """The wall clock when a run was created, which tells runs of the same second apart; 0 when it cannot be read."""
+def _created(folder: Path) -> tuple[int, str | None]:
+    """The wall clock when a run was created, which tells runs of the same second apart (0 when it cannot be read), and
+    the run that it judges, if any.
+    """
     try:
-        return int(json.loads((folder / HEADER).read_bytes())["created_unix_ns"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        header = json.loads((folder / HEADER).read_bytes())
+        return int(header["created_unix_ns"]), header.get("judge_of")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0, None

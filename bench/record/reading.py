@@ -107,6 +107,16 @@ def _opened(part: Path, columns: Sequence[str] | None) -> Iterator[Any]:
         raise ConfigError(f"{part}: is damaged or cannot be read ({said!r}); restore it or remove the run") from error
 
 
+def part_rows(part: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of one Parquet file as plain values.
+
+    Raises:
+        ConfigError: a damaged file or no such column.
+    """
+    for batch in _part_batches(part, columns, BATCH_ROWS):
+        yield from batch.to_pylist()
+
+
 def column_values(part: Path, column: str) -> list[Any]:
     """All values of one column of one Parquet file.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,10 @@ class Scorer:
 
     def warm(self) -> None:
         """Import what the first verdict would; a process that can be killed does so before its clock runs."""
+
+    def together(self, details: Sequence[str]) -> str:
+        """What verdicts say together where their mean does not, in words, from their details."""
+        return f"{len(details)} verdicts"
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """The verdict on one choice; never raises on model output, however strange."""

@@ -45,10 +45,10 @@ class Bfcl(Scorer):
     The target is the row's ``ground_truth``: a list of ``{function: {parameter: [accepted values]}}``, of which all
     must be called and nothing else, in any order; ``""`` among the accepted values lets a parameter be left out. The
     empty list, or no target, is an irrelevance row, which must be answered without a call; the target ``relevance``
-    asks for any call. Types are those of the row's ``function`` (or ``tools``): an integer does for a float, never the
-    other way round. Texts are compared without case, spaces and the marks ``,./-_*^``, and single quotes are double
-    ones; the same holds inside lists and one level into dictionaries. A dot in a function's name may come back as
-    ``_``, for APIs take no dots.
+    asks for any call. Types are those of the row's ``function`` (or ``tools``): an integer does for a float, but not
+    inside a list, and never the other way round. Texts are compared without case, spaces and the marks ``,./-_*^``,
+    and single quotes are double ones; the same holds inside lists and one level into dictionaries. A dot in a
+    function's name may come back as ``_``, for APIs take no dots.
 
     A reply without tool calls whose text is a list of Python calls, ``[f(a=1), g(b='x')]``, is read as those calls.
     """
@@ -56,7 +56,7 @@ class Bfcl(Scorer):
     needs_target: ClassVar[bool] = False
 
     kind: str = "bfcl"
-    version: str = "1"
+    version: str = "2"
 
     def score(self, sample: Sample, choice: Choice) -> Score:
         """``correct`` or ``wrong``; ``unparsed`` where a call is expected and the reply is empty, or cannot be read."""
@@ -195,7 +195,10 @@ def _check_value(parameter: str, value: Any, accepted: Sequence[Any], schema: Ma
     first = next((answer for answer in accepted if answer != ""), None)
     # an answer of another type than the schema's is the name of a variable
     is_variable = first is not None and type(first) is not wanted
-    if type(value) is not wanted or (inner is not None and not _items_fit(value, accepted, inner)):
+    if type(value) is wanted:
+        if inner is not None and not _items_fit(value, accepted, inner):
+            raise _RefusedError(f"{parameter} holds items of another type: {value!r}")
+    else:
         if first is None or type(value) is not type(first):
             raise _RefusedError(f"{parameter} is no {said}: {value!r}")
         is_variable = True

@@ -40,3 +40,7 @@ class ChrF(Scorer):
     def corpus(self, details: Sequence[str], resamples: int = 1000) -> CorpusScore:
         """The corpus score of the replies whose verdicts have these details; see :func:`corpus_score`."""
         return corpus_score(chrf_metric(self.word_order, self.lowercase), details, resamples)
+
+    def together(self, details: Sequence[str]) -> str:
+        """The corpus score, with sacrebleu's interval and both standard errors."""
+        return self.corpus(details).told("chrF")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
+from statistics import stdev
 from typing import Any
 
 from bench.domain import Choice, Sample, Score
@@ -23,6 +25,8 @@ class CorpusScore:
         mean: of the bootstrap resamples; the score itself without any.
         ci_half: half the width of the 95% interval of the resamples, what sacrebleu prints after ±.
         standard_error: standard deviation of the resamples' scores.
+        harness_standard_error: the same of the 100 resamples that EleutherAI/lm-evaluation-harness draws
+            (``lm_eval/api/metrics.py``, ``bootstrap_stderr``), which is what it publishes beside the score.
         signature: how it was computed, in sacrebleu's words.
     """
 
@@ -30,7 +34,16 @@ class CorpusScore:
     mean: float
     ci_half: float
     standard_error: float
+    harness_standard_error: float
     signature: str
+
+    def told(self, metric: str) -> str:
+        """The score in a line."""
+        return (
+            f"{metric} {self.score:.2f} (mean {self.mean:.2f} ± {self.ci_half:.2f}), standard error "
+            f"{self.standard_error:.3f}, as lm-evaluation-harness draws it {self.harness_standard_error:.3f}; "
+            f"{self.signature}"
+        )
 
 
 def sentence_verdict(metric: Any, sample: Sample, choice: Choice) -> Score:
@@ -84,7 +97,7 @@ def corpus_score(metric: Any, details: Sequence[str], resamples: int = 1000) -> 
     whole = float(metric._compute_score_from_stats(np.asarray(counts, dtype="int64").sum(0)).score)
     signature = str(metric.get_signature())
     if not resamples:
-        return CorpusScore(whole, whole, 0.0, 0.0, signature)
+        return CorpusScore(whole, whole, 0.0, 0.0, 0.0, signature)
     drawn = np.random.default_rng(BOOTSTRAP_SEED).choice(len(table), size=(resamples, len(table)), replace=True)
     scores = np.sort([float(metric._compute_score_from_stats(table[rows].sum(0)).score) for rows in drawn])
     outside = resamples // 40
@@ -94,8 +107,16 @@ def corpus_score(metric: Any, details: Sequence[str], resamples: int = 1000) -> 
         float(scores.mean()),
         0.5 * float(kept[-1] - kept[0]),
         float(scores.std(ddof=1)) if resamples > 1 else 0.0,
+        _harness_standard_error(metric, np.asarray(counts, dtype="int64")),
         signature,
     )
+
+
+def _harness_standard_error(metric: Any, counts: Any, resamples: int = 100) -> float:
+    """The standard error that lm-evaluation-harness gives a corpus score; its generator is Python's, seeded with 0."""
+    seeded, rows = Random(0), range(len(counts))
+    drawn = [seeded.choices(rows, k=len(counts)) for _ in range(resamples)]
+    return stdev(float(metric._compute_score_from_stats(counts[one].sum(0)).score) for one in drawn)
 
 
 def counts_in(detail: str) -> list[int]:

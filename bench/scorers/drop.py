@@ -13,7 +13,7 @@ from bench.registry import plugin
 from bench.scorers import Scorer
 from bench.scorers.json_values import parsed
 from bench.scorers.squad import Metric
-from bench.scorers.verdicts import graded, reply_text, unparsed, unscored
+from bench.scorers.verdicts import graded, named_means, reply_text, unparsed, unscored
 
 MAX_SPANS = 200
 
@@ -57,6 +57,10 @@ class Drop(Scorer):
         scores = [em_and_f1(_said_spans(answer), target) for target in targets]
         em, f1 = max(score[0] for score in scores), max(score[1] for score in scores)
         return graded(f1 if self.metric is Metric.f1 else em, answer, f"em={int(em)} f1={f1:.2f}")
+
+    def together(self, details: Sequence[str]) -> str:
+        """The mean of each figure in the details."""
+        return named_means(details)
 
 
 def gold_spans(target: Any) -> list[tuple[str, ...]]:

@@ -18,8 +18,8 @@ class HumanEval(CodeScorer):
 
     A row brings ``prompt``, ``test`` and ``entry_point``. A reply without a fence continues the prompt as it stands, as
     completions do. Of a reply with fenced blocks the first that defines the function is the answer, behind whatever the
-    prompt has before the function; where none defines it the first block continues the prompt. The same holds for a
-    reply without a fence that defines the function itself.
+    prompt has before the function; where none defines it the first block continues the prompt. A reply without a fence
+    that defines the function itself, and does not start indented as a continuation does, is the answer too.
     """
 
     kind: str = "humaneval"
@@ -40,7 +40,7 @@ def solution(prompt: str, name: str, text: str) -> str:
     starts = re.compile(rf"^(?:async[ \t]+)?def[ \t]+{re.escape(name)}\b", re.MULTILINE)
     before = prompt[: [*starts.finditer(prompt)][-1].start()] if starts.search(prompt) else ""
     found = blocks(text)
-    whole = next((code for code in found or [text] if starts.search(code)), None)
+    whole = next((code for code in found or _unindented(text) if starts.search(code)), None)
     if whole is not None:
         return before + whole
     if not found:
@@ -50,3 +50,9 @@ def solution(prompt: str, name: str, text: str) -> str:
     body = found[0]
     first = next(line for line in body.splitlines() if line.strip())
     return prompt + (body if first[0].isspace() else textwrap.indent(body, "    "))
+
+
+def _unindented(text: str) -> list[str]:
+    """The text, unless its first line is indented: then it goes on with a function, whatever it defines later."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return [] if first[:1].isspace() else [text]

@@ -66,6 +66,11 @@ class IfEval(Scorer):
         detail = json.dumps({"strict": _digits(strict), "loose": _digits(loose)}, separators=(",", ":"))
         return Score(value, label, f"{sum(counted)} of {len(counted)}", detail)
 
+    def together(self, details: Sequence[str]) -> str:
+        """The four published figures."""
+        found = rates(details)
+        return ", ".join(f"{name.replace('_', ' level ')} {share:.2%}" for name, share in found.items())
+
 
 def followed(instruction: str, options: Mapping[str, Any], forms: Sequence[str]) -> bool:
     """Whether any of some forms of a reply, blank ones aside, follows an instruction.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 from bench.domain import Choice, Sample, Score
 from bench.registry import plugin
 from bench.scorers import Scorer
-from bench.scorers.verdicts import graded, reply_text, targets_of, unparsed, unscored
+from bench.scorers.verdicts import graded, named_means, reply_text, targets_of, unparsed, unscored
 
 # The longest common subsequence takes time with the product of both lengths.
 MAX_CHARS = 20_000
@@ -54,6 +55,10 @@ class Rouge(Scorer):
         best = {name.value: max(float(one[name.value].fmeasure) for one in measured) for name in Variant}
         value = best[self.metric.value]
         return graded(value, text, " ".join(f"{name}={score:.4f}" for name, score in best.items()))
+
+    def together(self, details: Sequence[str]) -> str:
+        """The mean of each figure in the details."""
+        return named_means(details)
 
 
 @lru_cache(maxsize=2)

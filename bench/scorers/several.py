@@ -6,20 +6,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.domain import ConfigError
-from bench.registry import build
+from bench.places import shipped
+from bench.registry import build, plugins
 from bench.scorers import Scorer
 
 
 def named_scorer(choice: str | Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Scorer:
-    """A scorer by its kind, or by a mapping with its options; those of ``options`` that are set go over them.
+    """A scorer by the name of a shipped preset or its kind, or by a mapping with its options.
+
+    Those of ``options`` that are set go over them, nested ones key by key.
 
     Raises:
         ConfigError: it does not exist, or takes no such options.
     """
-    own = {"kind": choice} if isinstance(choice, str) else dict(choice)
-    over = {key: value for key, value in (options or {}).items() if key != "kind" and value is not None}
-    scorer: Scorer = build("scorer", own | over)
+    own = _preset(choice) if isinstance(choice, str) else dict(choice)
+    for key, value in set_options(options or {}).items():
+        nested = isinstance(value, dict) and isinstance(own.get(key), Mapping)
+        own[key] = {**own[key], **value} if nested else value
+    scorer: Scorer = build("scorer", own)
     return scorer
+
+
+def set_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options beside ``kind`` that are set, without the empty ones of nested mappings."""
+    given = {
+        key: set_options(one) if isinstance(one, Mapping) else one for key, one in options.items() if key != "kind"
+    }
+    return {key: one for key, one in given.items() if one is not None and one != {}}
+
+
+def _preset(name: str) -> dict[str, Any]:
+    file = shipped("conf") / "scorer" / f"{name}.yaml"
+    if name in plugins("scorer") or not file.is_file():
+        return {"kind": name}
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load(file.read_bytes())
+    return found
 
 
 def further_scorers(also: Any, first: Scorer | Mapping[str, Any]) -> tuple[Scorer, ...]:

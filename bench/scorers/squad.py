@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -12,7 +13,7 @@ from bench.domain import Choice, Sample, Score
 from bench.registry import plugin
 from bench.scorers import Scorer
 from bench.scorers.exact import after_marker
-from bench.scorers.verdicts import graded, reply_text, targets_of, unparsed, unscored
+from bench.scorers.verdicts import graded, named_means, reply_text, targets_of, unparsed, unscored
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -57,6 +58,10 @@ class Squad(Scorer):
         f1 = max(token_f1(text, target) for target in targets)
         value = f1 if self.metric is Metric.f1 else float(em)
         return graded(value, text, f"em={int(em)} f1={f1:.4f}")
+
+    def together(self, details: Sequence[str]) -> str:
+        """The mean of each figure in the details."""
+        return named_means(details)
 
 
 def normalised(text: str) -> str:

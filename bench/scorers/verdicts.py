@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from bench.domain import Choice, Label, Sample, Score
@@ -73,3 +75,12 @@ def unparsed(why: str) -> Score:
 def unscored(why: str) -> Score:
     """Nothing to compare with: no value."""
     return Score(None, Label.UNSCORED, None, shown(why))
+
+
+def named_means(details: Sequence[str]) -> str:
+    """Means of the figures that details of the form ``em=1 f1=0.50`` tell, over all of them."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for detail in details:
+        for name, value in re.findall(r"(\w+)=(\d+(?:\.\d+)?)", detail):
+            sums[name] += float(value)
+    return ", ".join(f"{name} {total / len(details):.2%}" for name, total in sums.items())

@@ -11,7 +11,7 @@ from bench.judge.flips import Flip, Said
 from bench.judge.intervals import Estimate
 from bench.judge.paired_times import Ratio
 from bench.judge.statistics.outcomes import ANSWERED, UNANSWERED
-from bench.show.markdown import escaped, table
+from bench.show.markdown import code_block, escaped, table
 from bench.show.table import number
 from bench.show.terminal import printable, shorten, width_of
 
@@ -51,11 +51,11 @@ def render(compared: Sequence[Compared], flips: int, width: int) -> str:
     for one in compared if len(compared) <= MOST_PAIRS else ():
         pair = one.pair
         lines += [printable(title_of(pair), 300), *_wrapped(pair.verdict, width), ""]
-        lines += _plain(ACCURACY, accuracy_rows(pair), width)
+        lines += _fitted(ACCURACY, [accuracy_rows(pair, digits) for digits in (1, 0, -1)], width)
         lines += _plain(TIMES, ratio_rows(pair.ratios), width)
         if pair.tags:
             shown = pair.tags[:MOST_TAGS]
-            lines += _plain(TAGS, tag_rows(shown), width)
+            lines += _fitted(TAGS, [tag_rows(shown, digits) for digits in (1, 0, -1)], width)
             more = len(pair.tags) - len(shown)
             lines += [
                 *_wrapped(f"{EXPLORATORY}{f' {more} smaller tags are in compare.md.' if more else ''}", width),
@@ -81,12 +81,17 @@ TIMES = ["per prompt", "A", "B", "B / A [95%]", "p"]
 TAGS = ["tag", "questions", "A", "B", "B - A [95%]", "p"]
 
 
-def accuracy_rows(pair: PairComparison) -> list[list[str]]:
+def accuracy_rows(pair: PairComparison, digits: int = 1) -> list[list[str]]:
     """Accuracy, its difference with p and MDE, and the shares of outcomes, as texts."""
     compared = pair.compared
     rows = [
-        ["accuracy [95%]", share(pair.accuracy_a), share(pair.accuracy_b), difference(compared.estimate)],
-        ["p", "", "", f"{p_text(compared.p)} ({compared.test})"],
+        [
+            "accuracy [95%]",
+            share(pair.accuracy_a, digits),
+            share(pair.accuracy_b, digits),
+            difference(compared.estimate),
+        ],
+        [f"p ({compared.test})", "", "", p_text(compared.p)],
     ]
     if pair.p is not None and not pair.correction.startswith("none"):
         rows.append([f"p, adjusted ({pair.correction})", "", "", p_text(pair.p)])
@@ -98,20 +103,20 @@ def accuracy_rows(pair: PairComparison) -> list[list[str]]:
     if compared.dropped:
         rows.append(["answered by one side alone", "", "", f"{compared.dropped:,} questions, left out"])
     rows.append(["estimand", "", "", str(compared.estimand)])
-    rows += _outcome_rows(pair)
+    rows += _outcome_rows(pair, digits)
     return rows
 
 
-def _outcome_rows(pair: PairComparison) -> Iterator[list[str]]:
+def _outcome_rows(pair: PairComparison, digits: int) -> Iterator[list[str]]:
     a, b = pair.outcomes_a, pair.outcomes_b
     if a is None or b is None:
         return
     for name in (*ANSWERED, *UNANSWERED):
         left, right = a.rates[name], b.rates[name]
         if left.value or right.value or name in ("correct", "wrong"):
-            yield [f"replies {name}", share(left), share(right), _gap(left, right)]
+            yield [f"replies {name}", share(left, digits), share(right, digits), _gap(left, right)]
     if a.errors or b.errors:
-        yield ["errors", share(a.error_rate), share(b.error_rate), _gap(a.error_rate, b.error_rate)]
+        yield ["errors", share(a.error_rate, digits), share(b.error_rate, digits), _gap(a.error_rate, b.error_rate)]
         yield ["accuracy, errors wrong / right", _bounds(a.worst, a.best), _bounds(b.worst, b.best), ""]
 
 
@@ -136,21 +141,30 @@ def ratio_rows(ratios: Sequence[Ratio]) -> list[list[str]]:
     return rows
 
 
-def tag_rows(tags: Sequence[TagComparison]) -> list[list[str]]:
+def tag_rows(tags: Sequence[TagComparison], digits: int = 1) -> list[list[str]]:
     """A row per tag as texts."""
     return [
-        [one.tag, f"{one.a.n:,}", share(one.a), share(one.b), difference(one.compared.estimate), p_text(one.p)]
+        [
+            one.tag,
+            f"{one.a.n:,}",
+            share(one.a, digits),
+            share(one.b, digits),
+            difference(one.compared.estimate),
+            p_text(one.p),
+        ]
         for one in tags
     ]
 
 
-def share(estimate: Estimate) -> str:
-    """``81.2% [78.0, 84.1]``."""
+def share(estimate: Estimate, digits: int = 1) -> str:
+    """``81.2% [78.0, 84.1]``; ``81% [78, 84]`` without digits, and ``81%`` alone with less than none."""
     if estimate.value is None:
         return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.1%}"
-    return f"{estimate.value:.1%} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    places = max(0, digits)
+    value = f"{estimate.value:.{places}%}"
+    if estimate.low is None or estimate.high is None or digits < 0:
+        return value
+    return f"{value} [{100 * estimate.low:.{places}f}, {100 * estimate.high:.{places}f}]"
 
 
 def difference(estimate: Estimate) -> str:
@@ -163,6 +177,13 @@ def difference(estimate: Estimate) -> str:
         else f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
     )
     return f"{100 * estimate.value:+.1f}{ends}"
+
+
+def _fitted(headers: Sequence[str], tables: Sequence[Sequence[Sequence[str]]], width: int) -> list[str]:
+    """The first of several ways to write a table that fits; the last, cut, where none does."""
+    drawn = [_plain(headers, rows, 10**6) for rows in tables]
+    fitting = [lines for lines in drawn if max(map(width_of, lines), default=0) <= width]
+    return fitting[0] if fitting else _plain(headers, tables[-1], width)
 
 
 def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
@@ -242,14 +263,12 @@ def _flip_parts(one: Compared, most: int) -> Iterator[str]:
         if flip.question is not None:
             yield quoted(flip.question)
         for name, said, mean in (("A", flip.a, flip.mean_a), ("B", flip.b, flip.mean_b)):
-            yield f"{name}, {escaped(_said(said))} (mean score {mean:g}):"
+            yield f"{name}, {escaped(_said(said))} (mean score {mean:.3g}):"
             yield quoted(said.text)
     if len(one.flips) > most:
         yield f"{len(one.flips) - most:,} more are in flips.parquet."
 
 
 def quoted(text: str) -> str:
-    """A text from outside as a quotation, line by line, every sign of Markdown shown as it is."""
-    lines = text[:LONG].splitlines() or [""]
-    cut = ["(cut here)"] if len(text) > LONG else []
-    return "\n".join(f"> {escaped(line, LONG)}  " for line in [*lines, *cut])
+    """A text from outside as a block that it cannot leave."""
+    return code_block(text[:LONG] + ("\n(cut here)" if len(text) > LONG else ""), "text")

@@ -30,7 +30,11 @@ def coverage_note(run: RunRows) -> str | None:
     sentence += f" ({len(reached) / planned:.1%}{_per_cell(run, reached)}), {_sample(run, reached)}"
     if cut := int((rows["outcome"] == "cancelled").sum()):
         sentence += f"; {cut:,} more were cut off in flight, so long replies are under-represented"
-    return sentence + (f". `bench resume {run.path}` finishes it." if state != "finished" else ".")
+    if state != "finished":
+        return f"{sentence}. `bench resume {run.path}` finishes it."
+    if not (stopped & (rows["error_kind"] == "budget")).any():
+        return f"{sentence}."
+    return f"{sentence}. Those that the budget kept back stand under `failed`, but not against tolerance.failure_rate."
 
 
 def _why(stopped: pd.DataFrame, state: str) -> str:

@@ -29,12 +29,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 
     )
 
 
-def code_block(text: str) -> str:
+def code_block(text: str, language: str = "sh") -> str:
     """A fenced block that its content cannot close."""
     lines = [printable(line, 4000) for line in text.splitlines()]
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return "\n".join([f"{fence}sh", *lines, fence])
+    return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def folded(title: str, body: str) -> str:

@@ -26,19 +26,21 @@ class Ceiling(Protocol):
     def currency(self) -> str: ...
 
 
-def print_plan(ceilings: Sequence[Ceiling], notes: Sequence[str]) -> None:
-    """Print cells, requests, and the ceiling of tokens and cost."""
+def print_plan(ceilings: Sequence[Ceiling], notes: Sequence[str], judges: Sequence[Ceiling] = ()) -> None:
+    """Print cells, requests, and the ceiling of tokens and cost; those of judges beside them."""
     from tabulate import tabulate
 
     rows = [
         [one.label, one.cell_id, _count(one.requests), _count(one.tokens), _money(one.cost, one.currency)]
-        for one in ceilings
+        for one in (*ceilings, *judges)
     ]
     headers = ["cell", "id", "requests", "tokens, at most", "cost, at most"]
     print(tabulate(rows, headers=headers, colalign=("left", "left", "right", "right", "right"), disable_numparse=True))
     print()
-    print(f"{len(ceilings)} cells, {_total(ceilings)}. Nothing was sent.")
-    if any(one.assumed for one in ceilings):
+    print(f"{len(ceilings)} cells, {_total((*ceilings, *judges))}. Nothing was sent.")
+    if judges:
+        print("The judges' requests are among them: they are sent once the run is over, and cost what they cost.")
+    if any(one.assumed for one in (*ceilings, *judges)):
         print("Ceilings assume 1,024 answer and 4,096 thinking tokens per choice where the sampling sets no cap.")
     if any(one.requests is None for one in ceilings):
         print("A cell without a number of requests runs for load.duration_s, or until a search has found its rate.")

@@ -26,6 +26,7 @@ class Tally:
     done: int = 0
     ok: int = 0
     failed: int = 0
+    cut_off: int = 0
     not_sent: int = 0
     output_tokens: int = 0
     cost: dict[str, float] = field(default_factory=dict)
@@ -37,6 +38,8 @@ class Tally:
             self.ok += 1
         elif one.outcome == Outcome.NOT_SENT:
             self.not_sent += 1
+        elif one.outcome == Outcome.CANCELLED:
+            self.cut_off += 1
         else:
             self.failed += 1
         self.output_tokens += one.completion_tokens
@@ -142,6 +145,8 @@ class Bars:
         tally = self._tally
         (first_s, _, first_tokens), (last_s, _, tokens) = self._window[0], self._window[-1]
         figures = [f"{tally.ok:,} ok", f"{tally.failed:,} failed"]
+        if tally.cut_off:
+            figures.append(f"{tally.cut_off:,} cut off")
         if tally.not_sent:
             figures.append(f"{tally.not_sent:,} not sent")
         if tally.output_tokens and last_s > first_s:

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 
 from bench.config import ReportConfig
 from bench.domain import ConfigError
+from bench.judge.labelled import Labelled, held_against
 from bench.judge.metrics import CELL_METRICS, REQUEST_METRICS
+from bench.judge.repeated import repeated_cells
 from bench.judge.rows import RunRows, read_run, with_slo
 from bench.judge.validity import keep_validity
 from bench.record import find_run
+from bench.show.judges import judges_section, judges_text
+from bench.show.labelled import labelled_section, labelled_text
 from bench.show.markdown import escaped, table
 from bench.show.objectives import slo_section
+from bench.show.outcomes import outcome_section
 from bench.show.percentiles import latency_section
 from bench.show.provenance import facts, repeat
 from bench.show.reconcile import OURS, check_metrics, reconcile_section, reconcile_text
+from bench.show.repeated import repeated_section
 from bench.show.search import trace
 from bench.show.summary import SummaryTable, render_terminal, summary_of, write_summary
 from bench.show.sweeps import sweep_section
@@ -70,16 +76,24 @@ def main(argv: Sequence[str]) -> int:
         help="a run folder, 'latest', or an unambiguous part of its name; and what to do differently",
     )
     parser.add_argument("--results-dir", default="results", help="where runs lie (default: results)")
-    options = parser.parse_args(list(argv))
+    parser.add_argument("--labels", metavar="FILE", help="people's labels (.jsonl, .csv) to hold the scorers against")
+    options = parser.parse_intermixed_args(list(argv))
     names, asked = _sorted_out(options.words)
     metrics = check_metrics(asked.get("metrics", OURS))
     paths = list(dict.fromkeys(find_run(name, Path(options.results_dir)) for name in names))
+    if options.labels and len(paths) > 1:
+        raise ConfigError("--labels: they belong to one run; name it alone")
+    labelled = held_against(paths[0], Path(options.labels)) if options.labels else None
     opened = [read_run(path) for path in paths]
     if "slo" in asked:
         opened = [with_slo(run, asked["slo"]) for run in opened]
     summaries = [summary_of(run) for run in opened]
     shown = summaries[0] if len(summaries) == 1 else side_by_side(opened, summaries)
     print(render_terminal(shown))
+    for text in filter(None, map(judges_text, opened)):
+        print(text, end="\n\n")
+    if labelled is not None:
+        print(labelled_text(labelled), end="\n\n")
     for run, summary in zip(opened, summaries, strict=True):
         if metrics != OURS:
             print(reconcile_text(run, summary, metrics), end="\n\n")
@@ -87,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
             keep_validity(run.path, summary.validity[summary.run_id])
         except OSError as error:
             raise _unwritable(run, error) from error
-        for written in write_files(run, summary, ReportConfig(), metrics):
+        for written in write_files(run, summary, ReportConfig(), metrics, labelled):
             print(written)
     return 0
 
@@ -118,7 +132,13 @@ def write_report(path: Path, config: ReportConfig) -> list[Path]:
     return write_files(run, summary_of(run), config)
 
 
-def write_files(run: RunRows, summary: SummaryTable, config: ReportConfig, metrics: str = OURS) -> list[Path]:
+def write_files(
+    run: RunRows,
+    summary: SummaryTable,
+    config: ReportConfig,
+    metrics: str = OURS,
+    labelled: Labelled | None = None,
+) -> list[Path]:
     """:func:`write_report` of rows that are read and summed up already.
 
     Raises:
@@ -131,7 +151,7 @@ def write_files(run: RunRows, summary: SummaryTable, config: ReportConfig, metri
         drawn = write_plots(run, summary, run.path / "plots") if config.plots else []
         files += [file for plot in drawn for file in plot.files]
         if config.markdown:
-            files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn, metrics)))
+            files.append(_write_text(run.path / "report.md", markdown(run, summary, drawn, metrics, labelled)))
     except OSError as error:
         raise _unwritable(run, error) from error
     return files
@@ -172,7 +192,13 @@ def side_by_side(runs: Sequence[RunRows], summaries: Sequence[SummaryTable]) -> 
     )
 
 
-def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = (), metrics: str = OURS) -> str:
+def markdown(
+    run: RunRows,
+    summary: SummaryTable,
+    drawn: Sequence[Drawn] = (),
+    metrics: str = OURS,
+    labelled: Labelled | None = None,
+) -> str:
     """The text of ``report.md``; ``metrics`` names a tool whose definitions get a section too."""
     header = run.header
     requests = f"{len(run.requests):,} request{'s' * (len(run.requests) != 1)}"
@@ -183,6 +209,10 @@ def markdown(run: RunRows, summary: SummaryTable, drawn: Sequence[Drawn] = (), m
         "\n\n".join(f"**{escaped(sentence, 1000)}**" for sentence in summary.verdict),
         _results(summary),
         "\n".join(f"- {escaped(note, 1000)}" for note in summary.notes),
+        outcome_section(summary),
+        repeated_section(repeated_cells(run)),
+        judges_section(run),
+        labelled_section(labelled) if labelled is not None else "",
         slo_section(run, summary),
         sweep_section(run, summary),
         latency_section(summary),

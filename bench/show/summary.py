@@ -8,16 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.judge.disagreement import disagreement_lines
+from bench.judge.figures import figure_lines
 from bench.judge.intervals import needed_for_quantile
+from bench.judge.judged import judged_lines
 from bench.judge.metrics import CELL_METRICS
 from bench.judge.metrics.requests import given_up
 from bench.judge.ranking import verdict
 from bench.judge.rows import CellInfo, RunRows, read_run
+from bench.judge.stopping import saved_by_rule
 from bench.judge.validity import RunValidity, judge_validity
 from bench.show.coverage import coverage_note, held_note
 from bench.show.objectives import slo_note
 from bench.show.offline import offline_notes
+from bench.show.outcomes import outcome_notes
 from bench.show.search import claims
+from bench.show.stopping import stopping_notes
 from bench.show.table import render_terminal
 
 if TYPE_CHECKING:
@@ -102,8 +108,8 @@ def _row(run: RunRows, cell: CellInfo, swept: Sequence[str]) -> dict[str, Any]:
 
 
 def _failures(run: RunRows) -> pd.DataFrame:
-    """Requests that are not ``ok``, by cell, outcome and kind, with the first error text of each."""
-    rows = run.requests[run.requests["outcome"] != "ok"]
+    """Requests that are not ``ok``, by cell, outcome and kind, with the first error text of each; saved ones apart."""
+    rows = run.requests[(run.requests["outcome"] != "ok") & ~saved_by_rule(run.requests)]
     labels = {cell.cell_id: cell.label for cell in run.cells}
     keys = ["cell_id", "outcome", "error_kind"]
     grouped = rows.groupby(keys, dropna=False, sort=False, observed=True)
@@ -118,6 +124,7 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         return ["Nothing was recorded: there is no request to summarise."]
     found = [
         slo_note(frame),
+        *stopping_notes(run.header),
         coverage_note(run),
         _failed(run),
         _cached(run),
@@ -125,8 +132,12 @@ def _notes(run: RunRows, frame: pd.DataFrame) -> list[str]:
         _late(run),
         held_note(run),
         *_quality(run, frame),
+        *outcome_notes(frame),
+        *figure_lines(run),
+        *disagreement_lines(run),
         *_latency(run, frame),
         *_amounts(run, frame),
+        *judged_lines(run.header),
     ]
     return [note for note in found if note]
 
@@ -154,7 +165,8 @@ def _failed(run: RunRows) -> str | None:
 
 
 def _cached(run: RunRows) -> str | None:
-    count = int(run.requests["cached"].astype(bool).sum())
+    # of replies from a file, the run's own notes say more
+    count = int((run.requests["cached"].astype(bool) & (run.requests["provider"] != "recorded")).sum())
     if not count:
         return None
     return (
@@ -176,7 +188,7 @@ def _quality(run: RunRows, frame: pd.DataFrame) -> list[str | None]:
         f"Further scorers ({', '.join(sorted(others))}) are in scores.parquet; the table shows each cell's own."
         if others
         else None,
-        f"In {unparsed:,.0f} of {len(run.scores):,} scored replies no answer was found; they score 0."
+        f"In {unparsed:,.0f} of {frame['scored'].sum():,.0f} scored replies no answer was found; they score 0."
         if unparsed
         else None,
         f"{cut:,.0f} replies stopped at the token limit (finish reason `length`)." if cut else None,

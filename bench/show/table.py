@@ -203,7 +203,7 @@ def _figures(table: SummaryTable, detail: Detail) -> list[Column]:
         Column("failures", "failed", [_failed(row, narrow) for row in rows]),
     ]
     for key in ("truncated", "unparsed"):
-        texts = [number(row[key]) for row in rows]
+        texts = [NONE if _missing(row[key]) else f"{row[key]:,.0f}" for row in rows]
         if set(texts) - {NONE, "0"}:
             found.append(Column(key, key, texts))
     return found
@@ -266,7 +266,7 @@ def _share(row: Row, name: str, digits: int) -> str:
 
 
 def _failed(row: Row, narrow: bool) -> str:
-    count = row["planned"] - row["ok"]
+    count = row["planned"] - row["ok"] - row["saved"]
     if not count:
         return "0"
     return f"{count:.0f}" if narrow else f"{count:.0f} ({row['failure_rate']:.1%})"

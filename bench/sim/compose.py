@@ -13,6 +13,7 @@ import msgspec
 from bench.config import Model, Thinking
 from bench.providers.sim import ModelKnobs, SimKnobs
 from bench.sim.answers import Answers, Row, ToolCalls, is_right
+from bench.sim.judging import shown_in, verdict_on
 from bench.sim.prose import answer_prose, reasoning_prose
 from bench.sim.service import reasoning_length, skill_of
 from bench.sim.shapes import instance
@@ -78,7 +79,7 @@ def compose(prompt: Prompt, answers: Answers) -> list[Spoken]:
     row = answers.find(question)
     warm = prompt.temperature > 0
     return [
-        _speak(prompt, index, question, row, Random(prompt.seed + (index if warm else 0)))
+        _speak(prompt, index, question, row, Random(prompt.seed + (index if warm else 0)), answers)
         for index in range(prompt.body.get("n") or 1)
     ]
 
@@ -88,8 +89,8 @@ def _last_user_text(body: Mapping[str, Any]) -> str:
     return text_of(next(users, body["messages"][-1]).get("content"))
 
 
-def _speak(prompt: Prompt, index: int, question: str, row: Row | None, random: Random) -> Spoken:
-    said = _say(prompt, question, row, random)
+def _speak(prompt: Prompt, index: int, question: str, row: Row | None, random: Random, answers: Answers) -> Spoken:
+    said = _say(prompt, question, row, random, answers)
     answer = tokenize(_stopped(said, prompt.body.get("stop"))) if isinstance(said, str) else []
     calls = [] if isinstance(said, str) else [_call(call, random) for call in said]
     reasoning = _think(prompt, question, random) if prompt.thinks else []
@@ -106,9 +107,11 @@ def _think(prompt: Prompt, question: str, random: Random) -> list[str]:
     return tokenize(reasoning_prose(question, random, length))[:length]
 
 
-def _say(prompt: Prompt, question: str, row: Row | None, random: Random) -> str | ToolCalls:
+def _say(prompt: Prompt, question: str, row: Row | None, random: Random, answers: Answers) -> str | ToolCalls:
     body = prompt.body
     found: str | ToolCalls | None = None
+    if (shown := shown_in(question)) is not None:
+        return verdict_on(shown, answers, prompt.knobs, random)
     if row is not None:
         right = is_right(
             seed=prompt.knobs.seed,

@@ -10,6 +10,7 @@ from bench.judge.intervals import Estimate, quantile, wilson
 from bench.judge.metrics.cell import CellMetric, CellRows
 from bench.judge.metrics.quality import QUALITY_METRICS
 from bench.judge.metrics.requests import REQUEST_METRICS
+from bench.judge.stopping import saved_by_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,11 @@ def _count(number: Any) -> Estimate:
 
 def _outcomes(cell: CellRows, *outcomes: str) -> Estimate:
     return _count(cell.requests["outcome"].isin(outcomes).sum())
+
+
+def _failure_rate(cell: CellRows) -> Estimate:
+    planned = cell.requests[~saved_by_rule(cell.requests)]
+    return wilson(float((planned["outcome"] != "ok").sum()), len(planned))
 
 
 def _cut_by_length(cell: CellRows) -> Estimate:
@@ -109,8 +115,9 @@ CELL_METRICS: tuple[CellMetric, ...] = (
     CellMetric(
         "failure_rate",
         "share",
-        "Requests that are not `ok`, over planned ones; Wilson's 95% interval.",
-        lambda cell: wilson(float((cell.requests["outcome"] != "ok").sum()), len(cell.requests)),
+        "Requests that are not `ok`, over planned ones; Wilson's 95% interval. What a rule for stopping saved is left "
+        "out of both.",
+        _failure_rate,
         interval=True,
     ),
     CellMetric(
@@ -125,6 +132,12 @@ CELL_METRICS: tuple[CellMetric, ...] = (
         "Planned requests that were never answered: the run stopped first (interrupted, budget, model offline), or "
         "`load.drop_after_s` gave them up.",
         lambda cell: _outcomes(cell, "not_sent", "cancelled"),
+    ),
+    CellMetric(
+        "saved",
+        "requests",
+        "Those of them that a rule for stopping (`stop`) saved: enough was known without them.",
+        lambda cell: _count(saved_by_rule(cell.requests).sum()),
     ),
     CellMetric(
         "failed",

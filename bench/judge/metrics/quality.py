@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.judge.intervals import Estimate
+from bench.judge.intervals import Estimate, wilson
 from bench.judge.metrics.cell import CellMetric, CellRows
 from bench.judge.metrics.requests import never_served
 from bench.judge.statistics.outcomes import ANSWERED, UNANSWERED, OutcomeRates, outcome_rates
@@ -51,11 +52,30 @@ def count_outcomes(cell: CellRows) -> dict[str, int]:
 
 
 def rates_of(cell: CellRows) -> OutcomeRates | None:
-    """Shares of the outcomes of a cell; ``None`` where nothing was scored."""
+    """Shares of the outcomes of a cell; ``None`` where nothing was scored.
+
+    Where questions have several replies those are no independent evidence: the shares are then means of shares per
+    question, as the accuracy is, and the interval of the errors counts requests.
+    """
     if cell.scores.empty:
         return None
     partial = cell.scores.loc[cell.scores["label"] == "partial", "value"]
-    return outcome_rates(count_outcomes(cell), min(float(partial.sum()), float(len(partial))))
+    found = outcome_rates(count_outcomes(cell), min(float(partial.sum()), float(len(partial))))
+    if not cell.scores["sample_id"].duplicated().any():
+        return found
+    rates = {name: _over_questions(cell, (cell.scores["label"] == name).astype("float64")) for name in found.rates}
+    each = max(1.0, float(cell.requests["n"].max()))
+    error_rate = wilson(found.errors / each, round(found.total / each))
+    return replace(found, rates=rates, error_rate=error_rate, worst=_with_errors(cell, 0), best=_with_errors(cell, 1))
+
+
+def _with_errors(cell: CellRows, value: float) -> float:
+    """The accuracy over questions had every error scored ``value``."""
+    failed = cell.requests[never_served(cell.requests)]
+    errors = failed["n"].fillna(1).groupby(failed["sample_id"], observed=True).sum()
+    answered = cell.scores.groupby("sample_id", observed=True)["value"].agg(["sum", "size"])
+    both = answered.join(errors.rename("errors"), how="outer").fillna(0.0)
+    return float(((both["sum"] + value * both["errors"]) / (both["size"] + both["errors"])).mean())
 
 
 def _count_of(outcome: str) -> Callable[[CellRows], Estimate]:
@@ -77,15 +97,13 @@ def _rate_of(outcome: str) -> Callable[[CellRows], Estimate]:
 
 
 def _bound(best: bool) -> Callable[[CellRows], Estimate]:
-    """Accuracy had every error been wrong (or right); nothing where there are no errors."""
+    """Accuracy had every error been right (or wrong); nothing where there are no errors."""
 
     def bound(cell: CellRows) -> Estimate:
-        mean = accuracy(cell).value
-        errors = 0 if mean is None else count_outcomes(cell)["error"]
-        if mean is None or not errors:
+        found = rates_of(cell)
+        if found is None or not found.errors:
             return Estimate(None)
-        scored = len(cell.scores)
-        return Estimate((mean * scored + best * errors) / (scored + errors), n=scored + errors)
+        return Estimate(found.best if best else found.worst, n=found.total)
 
     return bound
 
@@ -162,7 +180,8 @@ QUALITY_METRICS: tuple[CellMetric, ...] = (
         CellMetric(
             f"{name}_rate",
             "share",
-            f"{said}, over {'all replies asked for' if name == 'error' else 'all but errors'}; Wilson's 95% interval.",
+            f"{said}, over {'all replies asked for' if name == 'error' else 'all but errors'}; Wilson's 95% interval, "
+            "where questions have several replies mean and interval over questions.",
             _rate_of(name),
             interval=True,
         )

@@ -52,6 +52,13 @@ def _tpot(rows: pd.DataFrame) -> pd.Series[Any]:
     return (rows["last_token_ns"] - _first_event_ns(rows)) / NS_PER_MS / pauses
 
 
+def _output_rate(rows: pd.DataFrame) -> pd.Series[Any]:
+    tokens = rows["completion_tokens"]
+    if "attempts" in rows.columns:
+        tokens = tokens.mask((rows["n"] > 1) & (rows["attempts"] > 1))
+    return tokens / (rows["end_ns"] - rows["sent_ns"]).where(lambda ns: ns > 0) * NS_PER_S
+
+
 REQUEST_METRICS: tuple[RequestMetric, ...] = (
     RequestMetric(
         "ttft_ms",
@@ -105,7 +112,8 @@ REQUEST_METRICS: tuple[RequestMetric, ...] = (
     RequestMetric(
         "output_tok_per_s",
         "tokens/s",
-        "Completion tokens of one request over its end-to-end time.",
-        lambda rows: rows["completion_tokens"] / (rows["end_ns"] - rows["sent_ns"]).where(lambda ns: ns > 0) * NS_PER_S,
+        "Completion tokens of one request over its end-to-end time; null where a request for several choices took more "
+        "than one attempt, for its tokens may then be those of several replies.",
+        _output_rate,
     ),
 )

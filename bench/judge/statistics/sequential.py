@@ -111,6 +111,10 @@ class Interval:
     low: float
     high: float
 
+    def within(self, distance: float) -> bool:
+        """Whether both ends are nearer to 0 than that."""
+        return -distance < self.low and self.high < distance
+
 
 def bernoulli_sequence(
     successes: float, n: int, alpha: float = 0.05, t_opt: float = 100.0, alpha_opt: float = 0.05
@@ -232,26 +236,41 @@ class LookPlan:
         a score on both sides (NaN) included, so lost replies do not shift the looks.
         """
         n = len(differences)
-        looks = self.look_at
-        if n < self.total and n not in looks:
+        if n < self.total and n not in self.look_at:
             return Stop.GO_ON
-        z = self.boundaries[-1 if n >= self.total else looks.index(n)]
-        last = Stop.UNDECIDED if n >= self.total else Stop.GO_ON
-        x = known_floats(differences)
-        se = standard_error(x) if clusters is None else clustered_error(differences, clusters).cr1
-        if se is None or se <= 0:
-            return last
-        mean = float(x.mean())
-        if abs(mean) >= z * se:
-            return Stop.A_BETTER if mean > 0 else Stop.B_BETTER
-        if self.equal_within is not None and abs(mean) + z * se < self.equal_within:
+        found = self.interval(differences, clusters)
+        if found is not None and (found.low >= 0 or found.high <= 0):
+            return Stop.A_BETTER if found.low >= 0 else Stop.B_BETTER
+        if found is not None and self.equal_within is not None and found.within(self.equal_within):
             return Stop.EQUAL
-        return last
+        return Stop.UNDECIDED if n >= self.total else Stop.GO_ON
+
+    def interval(self, differences: Numbers, clusters: Sequence[Hashable] | None = None) -> Interval | None:
+        """The repeated confidence interval ``mean ± z·SE`` at the look after so many questions.
+
+        All looks together cover the true difference with ``1 - alpha``, whenever the comparison ends (Jennison and
+        Turnbull 1989, JRSS B 51:305). ``None`` where the differences do not vary.
+
+        Raises:
+            ValueError: there is no look after so many questions.
+        """
+        n = len(differences)
+        z = self.boundaries[-1 if n >= self.total else self.look_at.index(n)]
+        se = standard_error(differences) if clusters is None else clustered_error(differences, clusters).cr1
+        if se is None or se <= 0:
+            return None
+        mean = float(known_floats(differences).mean())
+        return Interval(mean - z * se, mean + z * se)
 
 
-def open_ended_look(differences: Numbers, alpha: float = 0.05, n_opt: float = 500.0) -> Stop:
-    """Decide at any time, without a budget, by :func:`mean_sequence`: different once it excludes 0."""
+def open_ended_look(
+    differences: Numbers, alpha: float = 0.05, n_opt: float = 500.0, equal_within: float | None = None
+) -> Stop:
+    """Decide at any time, without a budget, by :func:`mean_sequence`: different once it excludes 0.
+
+    ``equal_within``: equal once it lies within ± that; ``None`` never.
+    """
     found = mean_sequence(differences, alpha, n_opt)
-    if found is None or found.low <= 0 <= found.high:
-        return Stop.GO_ON
-    return Stop.A_BETTER if found.low > 0 else Stop.B_BETTER
+    if found is not None and not found.low <= 0 <= found.high:
+        return Stop.A_BETTER if found.low > 0 else Stop.B_BETTER
+    return Stop.EQUAL if found is not None and equal_within is not None and found.within(equal_within) else Stop.GO_ON
