@@ -15,6 +15,9 @@ settings.register_profile("by_hand", deadline=None)
 settings.register_profile("automatic", deadline=None, derandomize=True)
 settings.load_profile("automatic" if os.environ.get("CI") else "by_hand")
 
+# tables are laid out for the terminal: the tests see one of the same width, wherever they run
+os.environ["COLUMNS"] = "120"
+
 
 def pytest_runtest_teardown() -> None:
     """A run without a report hides pandas from its process for good; the tests that follow in this one need it."""
