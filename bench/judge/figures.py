@@ -43,9 +43,11 @@ def figure_lines(run: RunRows) -> list[str]:
 
 
 def _tellers(config: Mapping[str, Any]) -> list[Scorer]:
-    """The scorers of a cell that have figures of their own; none where one of them is not installed here."""
+    """The scorers of a cell that have figures of their own; none where it names none, or one not installed here."""
     from bench.judge.score import scorers_of  # it writes tables: the summary is to load without what that takes
 
+    if "scorer" not in config:
+        return []
     try:
         scorers = scorers_of(config)
     except ConfigError:
