@@ -25,7 +25,9 @@ from bench.judge.gate_plan import pairs_needed, plan_gate
 from bench.judge.gating import Gate, judge_arms
 from bench.judge.paired_logs import log_ratios, references, tail_ratios
 from bench.judge.statistics.comparison import Estimand
+from bench.show.gate_text import render
 from bench.show.notify import notify, read_command
+from bench.show.verdict import Finding, Shown
 
 #: 80 questions prove no less than this
 FEW = {"accuracy": 0.06, "unparsed": 0.06, "truncated": 0.06}
@@ -239,7 +241,9 @@ def test_repeats_of_one_interleaved_run_are_pairs(tmp_path: Path, capsys: pytest
     assert "throughput_tok" not in out
 
 
-def test_the_plan_says_what_a_verdict_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_says_what_a_verdict_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new = arms(tmp_path, 5, replace(CELL, skill=0.85), noise=0.03)
     plan = plan_gate(read_arms(old, new))
     rows = {row.metric: row for row in plan.rows}
@@ -256,6 +260,14 @@ def test_the_plan_says_what_a_verdict_takes(tmp_path: Path, capsys: pytest.Captu
     code, out, _ = run(capsys, "gate", *new, "--baseline", *old, "--plan")
     assert code == 0
     assert f"{questions:,} questions x 5" in out
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run(capsys, "gate", *new, "--baseline", *old, "--plan")[1]
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert f"{questions:,} questions x 5" in narrow, "the column that is asked for is never cut"
+    assert "not shown at 80 columns: varies by" in narrow
+    fewer = run(capsys, "gate", *new, "--baseline", *old, "--plan", "--skip", "accuracy", "--skip", "p95")[1]
+    assert "questions" not in fewer
+    assert "p95" not in fewer
     for useless in (["--plan", "--look", "1"], ["--power", "0.9"], ["--plan", "--by", "model.name"]):
         assert run(capsys, "gate", *new, "--baseline", *old, *useless)[0] == 2
 
@@ -305,6 +317,20 @@ def test_gates_err_as_seldom_as_they_are_said_to() -> None:
     assert slower.regressions["p50"] == 1
 
 
+def test_a_table_that_does_not_fit_leaves_out_columns_and_cuts_no_figure() -> None:
+    found = [
+        Finding("m", f"{name}_p50_ms", Verdict.INCONCLUSIVE, 1234.5, 9876.5, "+12.00 points", "+13.00 points",
+                "+1.00 points", 0.123, 8)
+        for name in ("ttft", "a_longer_metric")
+    ]  # fmt: skip
+    shown = Shown(Verdict.INCONCLUSIVE, tuple(found), (), ("a",), ("b",), "")
+    table = render(shown, 80).splitlines()
+    assert max(map(len, table)) <= 80
+    assert sum("+12.00 points  +13.00 points  +1.00 points" in line for line in table) == 2
+    assert any(line.startswith("not shown at 80 columns: baseline") for line in table)
+    assert "9,876" in render(shown, 120)
+
+
 def test_hooks_are_bounded_and_run_no_shell(tmp_path: Path) -> None:
     assert read_command("send 'two words' $HOME", "x") == ("send", "two words", "$HOME")
     assert "stopped after" in (notify((sys.executable, "-c", "while True: pass"), "{}", 0.2) or "")
@@ -335,6 +361,11 @@ def test_a_night_is_judged_by_the_nights_before_it(tmp_path: Path, capsys: pytes
     assert list((tmp_path / "plots").glob("*e2e_p50.svg"))
     assert run(capsys, "gate", nights[10], *at)[0] == 5, "10 nights are no level"
     assert run(capsys, "gate", nights[27], *at, "--look", "1")[0] == 2
+    settings = tmp_path / "gate.yaml"
+    settings.write_text("margins: {p50: 0.5}\nskip: [cost]\n")
+    code, _, error = run(capsys, "gate", nights[27], *at, "--config", settings)
+    assert code == 2
+    assert "margins and skip would do nothing" in error
     head = json.loads((nights[27] / "run.json").read_text())
     (nights[27] / "run.json").write_text(json.dumps(head | {"datasets": {"d": {"content_hash": "cd" * 32}}}))
     code, _, error = run(capsys, "gate", nights[27], *at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -63,15 +63,20 @@ class GatePlan:
     requests_per_run: int
 
 
-def plan_gate(arms: Arms, margins: Mapping[str, float] | None = None, power: float = 0.8) -> GatePlan:
+def plan_gate(
+    arms: Arms, margins: Mapping[str, float] | None = None, power: float = 0.8, skip: Collection[str] = ()
+) -> GatePlan:
     """Pairs and questions so that an unchanged candidate PASSes, and one worse by twice the margin is a REGRESSION.
 
     Each with the wanted power. A change of the margin itself is found half of the time whatever the number of runs,
     because the estimate must reach the margin too. P-values are taken as shared among all metrics (Bonferroni), which
-    asks for more than the gate's own adjustment does.
+    asks for more than the gate's own adjustment does. What is in ``skip`` is neither planned for nor counted.
+
+    Raises:
+        ConfigError: nothing is called as what is to be skipped.
     """
     limits = {**GATE_MARGINS, **(margins or {})}
-    rows = judge_arms(arms, limits).rows
+    rows = judge_arms(arms, limits, skip).rows
     tests = max(1, sum(row.family != "errors" for row in rows))
     found = [
         row for one in arms.matched for row in _plans(one, [r for r in rows if r.model == one.model], power, tests)

@@ -49,9 +49,9 @@ def main(argv: Sequence[str]) -> int:
     settings = _settings(options)
     width = shutil.get_terminal_size((120, 24)).columns
     if options.plan:
-        names = ("look", "estimand", "junit", "markdown", "json", "plots", "notify", "skip")
+        names = ("look", "estimand", "junit", "markdown", "json", "plots", "notify")
         _refuse(options, "--plan: judges nothing", *names)
-        print(render_plan(plan_gate(_arms(options), settings.margins, options.power or 0.8), width))
+        print(render_plan(plan_gate(_arms(options), settings.margins, options.power or 0.8, settings.skip), width))
         return 0
     shown = _judged(options, settings)
     print(render(shown, width))
@@ -198,6 +198,12 @@ def _judged(options: argparse.Namespace, settings: Settings) -> Shown:
 
         names = ("by", "cell", "baseline_cell", "margin", "skip", "look", "estimand")
         _refuse(options, "the nightly monitor has rules of its own", *names)
+        if settings.margins or settings.skip:
+            given = [name for name in ("margins", "skip") if getattr(settings, name)]
+            raise ConfigError(
+                f"{options.config}: the nightly monitor has rules of its own, so {' and '.join(given)} would do "
+                "nothing; keep notify alone in the file for --baseline history"
+            )
         if len(options.runs) > 1:
             raise ConfigError("--baseline history: judges one run, the last night")
         return judge_latest(find_run(options.runs[0], Path(options.results_dir)), options.results_dir)

@@ -50,9 +50,9 @@ def judge_latest(path: Path, results_dir: str) -> Shown:
         verdict=_OUTCOMES[verdict.outcome],
         findings=tuple(one for one in shown if one is not None),
         notes=tuple(notes),
-        baseline=(f"{known - 1} nights before it under {results_dir}",),
+        baseline=(f"{known - 1} {'night' if known == 2 else 'nights'} before it under {results_dir}",),
         candidate=(path.name,),
-        about=f"the nightly monitor, {known} nights with this one",
+        about=f"the nightly monitor, {known} {'night' if known == 1 else 'nights'} with this one",
     )
 
 
@@ -69,8 +69,8 @@ def _refuse_strangers(verdict: NightVerdict, name: str) -> None:
 
 
 def _finding(series: Series) -> Finding | None:
-    """One series on its last night; ``None`` where it has never had a figure."""
-    if not any(figure is not None for figure in series.figures):
+    """One series on its last night; ``None`` where it has never had a figure, as the cost of a free model has none."""
+    if not any(figure is not None and (figure or not series.metric.is_log) for figure in series.figures):
         return None
     say = percent if series.metric.is_log else points
     change = series.shift if series.pages or series.state is NightState.ALARM else _step(series)

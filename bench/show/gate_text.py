@@ -19,6 +19,8 @@ from bench.show.terminal import printable, shorten, width_of
 from bench.show.verdict import Finding, Shown
 
 HEADERS = ["", "verdict", "baseline", "candidate", "worse by", "at most", "margin", "p"]
+#: columns that a narrow terminal goes without, the first of them first
+SPARE = ("baseline", "candidate", "p")
 READING = (
     "Worse by: positive is worse. At most: one-sided 95% bound. p: one-sided, adjusted over all metrics and models "
     "(Benjamini-Hochberg). REGRESSION: p at most 0.05 and worse by the margin; PASS: the bound is below the margin."
@@ -29,10 +31,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def render(shown: Shown, width: int) -> str:
     """For a terminal: the verdict, a table with the worst first, reasons and notes."""
-    lines = [f"{shown.verdict}: {headline(shown)}", *_wrapped(shown.about, width), ""]
+    lines = [*_wrapped(f"{shown.verdict}: {headline(shown)}", width), *_wrapped(shown.about, width), ""]
     for model, found in _by_model(shown.findings).items():
         lines.append(printable(model, 120))
-        lines += _plain(HEADERS, [_row(one) for one in found], width)
+        lines += _plain(HEADERS, [_row(one) for one in found], width, SPARE)
         said = {one.reason: one for one in found if one.reason and one.verdict is Verdict.INCONCLUSIVE}
         lines += [line for reason in said for line in _wrapped(f"* {_metrics_of(found, reason)}: {reason}", width)]
         lines += [""] if said else []
@@ -78,13 +80,26 @@ def _row(one: Finding) -> list[str]:
     return [one.metric, str(one.verdict), *figures, one.change, one.upper, one.margin, p_text(one.p)]
 
 
-def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, spare: Sequence[str]) -> list[str]:
+    """A table that fits: ``spare`` columns are left out in turn, and named; as a last resort lines are cut."""
+    left_out: list[str] = []
+    for name in ("", *spare):
+        left_out += [name] if name else []
+        lines = _drawn([header for header in headers if header not in left_out], headers, rows)
+        if max(map(width_of, lines)) <= width:
+            break
+    told = f"not shown at {width} columns: {', '.join(left_out)}"
+    return [*(line if width_of(line) <= width else shorten(line, width) for line in lines),
+            *(_wrapped(told, width) if left_out else []), ""]  # fmt: skip
+
+
+def _drawn(kept: Sequence[str], headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     from tabulate import tabulate
 
-    texts = [[printable(cell, 80) for cell in row] for row in rows]
-    alignment = ["left", "left"] + ["right"] * (len(headers) - 2)
-    drawn = tabulate([list(headers), *texts], tablefmt="plain", disable_numparse=True, colalign=alignment)
-    return [*(line if width_of(line) <= width else shorten(line, width) for line in drawn.splitlines()), ""]
+    places = [headers.index(name) for name in kept]
+    texts = [[printable(row[place], 80) for place in places] for row in rows]
+    alignment = ["left", "left"] + ["right"] * (len(kept) - 2)
+    return tabulate([list(kept), *texts], tablefmt="plain", disable_numparse=True, colalign=alignment).splitlines()
 
 
 def _wrapped(sentence: str, width: int) -> list[str]:
@@ -126,7 +141,7 @@ def junit(shown: Shown) -> str:
         "errors": "0",
         "skipped": str(counts[Verdict.INCONCLUSIVE]),
     }
-    suites = Element("testsuites", {"name": "bench gate", **totals})
+    suites = Element("testsuites", {"name": "bench gate"})
     suite = SubElement(suites, "testsuite", {"name": f"bench gate: {shown.verdict}", **totals})
     properties = SubElement(suite, "properties")
     about = {"verdict": str(shown.verdict), "about": shown.about}
@@ -176,6 +191,7 @@ def _finite(value: Any) -> Any:
 
 
 PLANNED = ["", "margin", "varies by", "needs", "requests", "cost", "time"]
+PLAN_SPARE = ("varies by", "margin", "time")
 
 
 def render_plan(plan: GatePlan, width: int) -> str:
@@ -183,7 +199,7 @@ def render_plan(plan: GatePlan, width: int) -> str:
     lines: list[str] = []
     for model in dict.fromkeys(row.model for row in plan.rows):
         lines.append(printable(model, 120))
-        lines += _plain(PLANNED, [_planned(row) for row in plan.rows if row.model == model], width)
+        lines += _plain(PLANNED, [_planned(row) for row in plan.rows if row.model == model], width, PLAN_SPARE)
     share = f"{plan.power:.0%}"
     sentences = [
         f"So many that an unchanged candidate is a PASS in {share} of gates,",
@@ -209,7 +225,9 @@ def _planned(row: PlanRow) -> list[str]:
     unit = 100.0
     return [
         row.metric,
-        f"{unit * row.margin:g} points" if by_questions else f"{unit * row.margin:g}%",
+        f"{unit * row.margin:g} {'point' if row.margin == 0.01 else 'points'}"
+        if by_questions
+        else f"{unit * row.margin:g}%",
         "-"
         if row.spread is None
         else f"{'~' if row.assumed else ''}{unit * row.spread:.1f}{' points' if by_questions else '%'}",

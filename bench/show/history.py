@@ -103,7 +103,10 @@ def _runs(history: History, accepted: Sequence[Accepted], options: argparse.Name
         return 0
     print(runs_table(shown))
     left = len(runs) - len(kept)
-    print(f"{len(runs):,} finished runs" + (f", the last {len(kept)} shown; --limit 0 shows all" if left else ""))
+    print(
+        f"{len(runs):,} finished {'run' if len(runs) == 1 else 'runs'}"
+        + (f", the last {len(kept)} shown; --limit 0 shows all" if left else "")
+    )
     series = _watched(history, accepted, options, False)
     told: dict[str, int] = {}
     for one in series:

@@ -82,7 +82,7 @@ def _undecided(series: Sequence[Series]) -> tuple[str, ...]:
     most = max((one.seed_nights for one in paging), default=0)
     breaks = dict.fromkeys(one.stretch.broken_by for one in paging if one.stretch.broken_by)
     return (
-        f"no series that pages has a level yet: {most} of 20 seed nights; until then compare with one run",
+        f"no series that pages has a level yet: {most} of 20 seed nights; until then compare runs made in pairs",
         *(f"a new series began: {text}" for text in breaks),
     )
 
