@@ -126,6 +126,15 @@ def test_a_price_that_rose_without_noise_is_a_regression(tmp_path: Path) -> None
     assert row.change == pytest.approx(0.2)
 
 
+def test_a_cost_that_has_no_ratio_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    old, new = arms(tmp_path, 2, replace(CELL, price=0.01), replace(CELL, price=0.0))
+    gate = judged(old, new)
+    assert "cost_per_request" not in verdicts(gate)
+    (said,) = (note for note in gate.notes if "cost is not judged" in note)
+    assert "the baseline is free or without a price and the candidate costs something" in said
+    assert not any("cost is" in note for note in judged(old, old[::-1]).notes)
+
+
 def test_runs_that_were_not_made_in_turn_are_pointed_out(tmp_path: Path) -> None:
     paths = [made(tmp_path / "ab" / f"r{place}", replace(CELL, questions=10), place) for place in range(6)]
     notes = " ".join(read_arms(paths[:3], paths[3:]).notes)

@@ -97,6 +97,7 @@ def _notes(arms: Arms, look: int, pairs: int, joint: Verdict) -> Iterator[str]:
         yield f"{pairs} pairs of runs: the full verdict takes {PAIRS}."
     elif joint is Verdict.INCONCLUSIVE and look == 1:
         yield f"Not decided at the first look: add {BOTH_LOOKS - pairs} pairs once and judge all {BOTH_LOOKS} together."
+    yield from (text for one in arms.matched for text in _uncompared_cost(one))
     few = min((run.served for one in arms.matched for side in (0, 1) for run in one.arm(side)), default=0)
     if few < 200:
         yield f"The smallest run served {few} requests; 200 a run are wanted for p50, 1,000 for p95."
@@ -192,6 +193,21 @@ def _cost_rows(one: Matched, margins: Mapping[str, float]) -> Iterator[GateRow]:
     pairs = [(a.cost or 0.0, b.cost or 0.0) for a, b in one.pairs]
     row = _ratio_row(one, "cost_per_request", "cost", [math.log(b / a) for a, b in pairs], margins["cost"])
     yield replace(row, baseline=_middle([a for a, _ in pairs]), candidate=_middle([b for _, b in pairs]))
+
+
+def _uncompared_cost(one: Matched) -> Iterator[str]:
+    """Why runs of which some have a price have no row of costs."""
+    sides = [list(one.arm(side)) for side in (0, 1)]
+    priced = [run for side in sides for run in side if run.cost]
+    if not priced or len(priced) == sum(map(len, sides)):
+        if len({run.currency for run in priced}) > 1:
+            yield f"{one.model}: cost is not judged, because runs are priced in different currencies."
+        return
+    said = [
+        f"{name} {'costs something' if all(run.cost for run in side) else 'is free or without a price'}"
+        for name, side in zip(("the baseline", "the candidate"), sides, strict=True)
+    ]
+    yield f"{one.model}: cost is not judged, because it has no ratio: {' and '.join(said)}."
 
 
 def _ratio_row(one: Matched, metric: str, family: str, logs: Sequence[float], margin: float) -> GateRow:
