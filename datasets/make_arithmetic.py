@@ -11,6 +11,8 @@ from pathlib import Path
 
 from arithmetic_templates import TEMPLATES
 
+from bench.similarity import find_near_duplicates
+
 SEED = 20261122
 ROUNDS = 5
 # fmt: off
@@ -26,10 +28,14 @@ def made(seed: int = SEED, rounds: int = ROUNDS) -> list[dict[str, object]]:
     """The rows: every template ``rounds`` times."""
     rng = random.Random(seed)
     rows: list[dict[str, object]] = []
+    texts: list[str] = []
     for number in range(rounds * len(TEMPLATES)):
         template = TEMPLATES[number % len(TEMPLATES)]
         first, second = rng.sample(NAMES, 2)
-        problem = template(rng, first, second)
+        problem, again = template(rng, first, second), random.Random(f"{seed}:{number}")
+        while len({*find_near_duplicates([*texts, problem.text])}) <= len(texts):
+            problem = template(again, first, second)  # not the last question in other words: each is to count in full
+        texts.append(problem.text)
         slip = problem.slip if problem.slip != problem.answer else problem.answer + 1
         rows.append(
             {
