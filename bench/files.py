@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from bench.depth import MOST_LEVELS, too_deep
-from bench.domain import ConfigError
+from bench.domain import ConfigError, JsonObject
 from bench.places import shipped
 from bench.registry import unknown
 
@@ -99,6 +99,24 @@ def text_lines(path: Path | str, stream: IO[bytes], problems: Problems) -> Itera
             at = f"{path}:{number}: invalid UTF-8 at byte {error.start + 1} of the line"
             problems.add(f"{at}; save the file as UTF-8")
             yield number, ""
+
+
+def json_rows(
+    path: Path | str, lines: Iterable[tuple[int, str]], problems: Problems
+) -> Iterator[tuple[int, JsonObject]]:
+    """The JSON object of each line with its number; blank lines are skipped, a line of anything else is noted."""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            problems.add(f"{path}:{number}: invalid JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(f"{path}:{number}: a row must be a JSON object {{...}}, this one is a {type(row).__name__}")
 
 
 def parse_json(text: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.domain import ConfigError
-from bench.files import Problems, opened, parse_json, resolve, text_lines
+from bench.files import Problems, json_rows, opened, resolve, text_lines
 from bench.trace_fields import MILLISECOND_NS, SECOND_NS, ids_of, time_of, tokens_of
 
 #: columns named in a message about a file of no known format
@@ -153,25 +153,10 @@ def _records(
     first = next(((number, text) for number, text in lines if text.strip()), None)
     if first is None:
         return
-    reader = _json_rows if first[1].lstrip().startswith("{") else _csv_rows
-    yield from reader(path, first, lines, problems)
-
-
-def _json_rows(
-    path: str, first: tuple[int, str], rest: Iterator[tuple[int, str]], problems: Problems
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, text in chain((first,), rest):
-        if not text.strip():
-            continue
-        try:
-            row = parse_json(text)
-        except ValueError as error:
-            problems.add(f"{path}:{number}: invalid JSON: {error}")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            problems.add(f"{path}:{number}: a row must be a JSON object {{...}}, this one is a {type(row).__name__}")
+    if first[1].lstrip().startswith("{"):
+        yield from json_rows(path, chain((first,), lines), problems)
+    else:
+        yield from _csv_rows(path, first, lines, problems)
 
 
 def _csv_rows(

@@ -14,6 +14,7 @@ import bench_process
 import numpy as np
 import pytest
 from made_nights import MODEL, PINNED, Nights, Service, altered, made_night
+from made_run import MadeCell, make_run
 
 from bench.cli import main
 from bench.domain import ConfigError
@@ -22,9 +23,11 @@ from bench.judge.history.drift import Sign, agreements, find_drift
 from bench.judge.history.reading import read_history
 from bench.judge.history.series import Series, lay_out, paging_series, watch
 from bench.judge.history.verdict import Outcome, judge_night
+from bench.judge.metrics.quality import rates_of, shares_of
 from bench.judge.monitor import NightState
-from bench.judge.night import CellNight
+from bench.judge.night import RATES, CellNight
 from bench.judge.night_metrics import METRICS_BY_NAME, normalised, prompt_medians
+from bench.judge.rows import read_run
 from bench.record.results import open_results
 
 
@@ -141,6 +144,21 @@ def the_series(nights: list[CellNight], metric: str, model: str = MODEL, **optio
     found = [one for one in stretches if one.metric.name == metric and one.model == model and one.current]
     assert len(found) == 1
     return watch(found[0], paging, **options)  # type: ignore[arg-type]  # the tests' own keyword arguments
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_shares_of_a_night_are_those_of_the_report(tmp_path: Path, repeats: int) -> None:
+    labels = ("correct", "unparsed", "truncated", "refused", "wrong")
+    cell = MadeCell({"model.name": "m"}, questions=20, repeats=repeats, failures=["http_5xx"] * 3, skill=0.5)
+    path = make_run(tmp_path / "one", [cell])
+    altered(path, "scores", label=[labels[place % 5] for place in range(20 * repeats - 3)])
+    run = read_run(path)
+    rows = run.rows_of(run.cells[0])
+    told, quick = rates_of(rows), shares_of(rows, RATES)
+    assert told is not None
+    assert quick is not None
+    assert quick == pytest.approx({name: told.rates[name].value for name in RATES} | {"error": told.error_rate.value})
+    assert all(0 < share < 0.5 for share in quick.values())
 
 
 def test_latencies_are_set_against_each_prompts_usual_one() -> None:
@@ -310,7 +328,7 @@ def test_the_command_lists_filters_and_answers_in_json(results: Path, capsys: py
     assert MODEL in everything
     assert "5 finished runs" in everything
     assert "\x1b" not in everything
-    assert "1 finished runs" in said("--since", "2026-09-10")
+    assert "1 finished run\n" in said("--since", "2026-09-10")
     runs = json.loads(said("--json", "--model", "glm", "--limit", "2"))["runs"]
     assert [run["model"] for run in runs] == [PINNED, PINNED]
     assert (

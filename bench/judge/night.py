@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.judge.metrics import CELL_METRICS, CellRows
-from bench.judge.metrics.quality import rates_of
+from bench.judge.metrics.quality import shares_of
 from bench.judge.night_answers import KEPT_REQUESTS, Answered, answers_by_cell, hashes_of
 from bench.judge.rows import CellInfo, RunRows
 from bench.judge.sides import Side
@@ -190,9 +190,8 @@ def _figures(rows: CellRows, is_open: bool) -> tuple[dict[str, float | None], st
     due = "due_" if is_open else ""
     of = {f"{due}{name}": name for name in LATENCIES} | {name: name for name in FIGURES}
     found = {of[metric.name]: metric.of(rows).value for metric in CELL_METRICS if metric.name in of}
-    rates = rates_of(rows)
-    found |= {f"{name}_rate": None if rates is None else rates.rates[name].value for name in RATES}
-    found["error_rate"] = None if rates is None else rates.error_rate.value
+    shares = shares_of(rows, RATES) or {}
+    found |= {f"{name}_rate": shares.get(name) for name in (*RATES, "error")}
     priced = rows.answered[rows.answered["cost"].notna()]
     units = sorted(map(str, priced["currency"].dropna().unique()))
     # a sum over two currencies is no cost

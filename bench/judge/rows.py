@@ -240,10 +240,10 @@ def with_slo(run: RunRows, text: str) -> RunRows:
 def derive(requests: pd.DataFrame) -> pd.DataFrame:
     """The rows with every column of ``REQUEST_METRICS``; null for replies from the cache, which measured nothing."""
     columns = {metric.name: metric.of(requests).astype("float64") for metric in REQUEST_METRICS}
-    derived = requests.assign(**columns)
-    names = list(columns)
-    derived[names] = derived[names].mask(requests["cached"].astype(bool))
-    return derived
+    cached = requests["cached"].astype(bool)
+    if cached.any():
+        columns = {name: values.mask(cached) for name, values in columns.items()}
+    return requests.assign(**columns)
 
 
 def pauses(event_ns: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -260,5 +260,8 @@ def pauses(event_ns: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     """A frame in which numbers are float64 with NaN for null: exact below 2**53 ns, 104 days after the run's origin."""
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.astype({name: "float64" for name in NUMBERS if name in frame.columns})
+    import pyarrow as pa
+
+    schema = pa.schema([field.with_type(pa.float64()) if field.name in NUMBERS else field for field in table.schema])
+    frame: pd.DataFrame = table.cast(schema, safe=False).to_pandas()
+    return frame

@@ -97,7 +97,8 @@ def parts_of(path: Path, table: str) -> list[Path]:
 def _opened(part: Path, columns: Sequence[str] | None) -> Iterator[Any]:
     try:
         with pq.ParquetFile(part) as file:
-            absent = [name for name in columns or () if name not in file.schema_arrow.names]
+            known = file.schema_arrow.names
+            absent = [name for name in columns or () if name not in known]
             if absent:
                 raise ConfigError(f"{part}: has no column {', '.join(absent)}; it was not written by this program")
             yield file

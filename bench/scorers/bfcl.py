@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from bench.domain import Choice, Sample, Score
 from bench.registry import plugin
 from bench.scorers import Scorer
-from bench.scorers.json_values import parsed
+from bench.scorers.json_values import called
 from bench.scorers.verdicts import reply_text, right_or_wrong, unparsed, unscored
 
 Call = tuple[str, dict[str, Any]]
@@ -94,20 +94,7 @@ def calls_of(choice: Choice) -> list[Call]:
             return _written(reply_text(choice))
         except ValueError:
             return []
-    made = []
-    for call in choice.tool_calls:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            raise ValueError("a tool call names no function")
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            arguments = parsed(arguments or "{}")
-        if arguments is None:
-            arguments = {}
-        if not isinstance(arguments, dict):
-            raise ValueError("the arguments of a call are no object")
-        made.append((str(function.get("name")), arguments))
-    return made
+    return [(str(name), arguments) for name, arguments in map(called, choice.tool_calls)]
 
 
 def _written(text: str) -> list[Call]:

@@ -48,6 +48,25 @@ def parsed(text: str) -> Any:
         raise ValueError("nested too deep") from error
 
 
+def called(call: Any) -> tuple[Any, dict[str, Any]]:
+    """The name and the arguments of a tool call as the model made it; no arguments are an empty object.
+
+    Raises:
+        ValueError: it names no function, or its arguments are no JSON object.
+    """
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        raise ValueError("not a function call")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        arguments = parsed(arguments or "{}")
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise ValueError("arguments are no object")
+    return function.get("name"), arguments
+
+
 def canonical(value: Any) -> Any:
     """A value that equals another one exactly if both mean the same JSON: 1 is 1.0 but not true; texts in NFC, trimmed.
 

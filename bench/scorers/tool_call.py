@@ -8,7 +8,7 @@ from typing import Any
 from bench.domain import Choice, Sample, Score
 from bench.registry import plugin
 from bench.scorers import Scorer
-from bench.scorers.json_values import canonical, parsed
+from bench.scorers.json_values import called, canonical
 from bench.scorers.verdicts import reply_text, right_or_wrong, share, unparsed, unscored
 
 
@@ -65,17 +65,7 @@ def _made(call: Any) -> Any:
     Raises:
         ValueError: its arguments are no JSON object.
     """
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise ValueError("not a function call")
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        arguments = parsed(arguments or "{}")
-    if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, dict):
-        raise ValueError("arguments are no object")
-    return _key(function.get("name"), arguments)
+    return _key(*called(call))
 
 
 def _key(name: Any, arguments: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from bench.judge.statistics.score_means import score_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.judge.statistics.floats import Floats
+
 
 def accuracy(cell: CellRows) -> Estimate:
     """Mean score with the question as unit; see :func:`bench.judge.statistics.score_means.score_mean`."""
@@ -25,11 +27,20 @@ def _over_questions(cell: CellRows, values: pd.Series[Any]) -> Estimate:
     """Mean of a value of each scored reply, with the question as unit."""
     if values.empty:
         return Estimate(None)
-    asked = cell.scores["sample_id"].reindex(values.index)
-    per_question = values.astype("float64").groupby(asked, observed=True).agg(["mean", "size"])
-    binary = bool(values.isin([0.0, 1.0]).all() and (per_question["size"] == 1).all())
-    names = [cell.clusters.get(str(name), str(name)) for name in per_question.index] if cell.clusters else None
-    return score_mean(per_question["mean"].to_numpy(dtype="float64"), binary, names)
+    scores = values.to_numpy(dtype="float64")
+    names, means = _by_question(cell.scores["sample_id"].reindex(values.index), scores)
+    binary = len(means) == len(scores) and bool(((scores == 0) | (scores == 1)).all())
+    clusters = [cell.clusters.get(str(name), str(name)) for name in names] if cell.clusters else None
+    return score_mean(means, binary, clusters)
+
+
+def _by_question(asked: pd.Series[Any], values: Floats) -> tuple[Sequence[Any], Floats]:
+    """Questions in order of name, and the mean of each."""
+    import numpy as np
+
+    codes, names = asked.factorize(sort=True)
+    means: Floats = np.bincount(codes, weights=values, minlength=len(names)) / np.bincount(codes, minlength=len(names))
+    return list(names), means
 
 
 def _answered_accuracy(cell: CellRows) -> Estimate:
@@ -64,9 +75,26 @@ def rates_of(cell: CellRows) -> OutcomeRates | None:
     if not cell.scores["sample_id"].duplicated().any():
         return found
     rates = {name: _over_questions(cell, (cell.scores["label"] == name).astype("float64")) for name in found.rates}
-    each = max(1.0, float(cell.requests["n"].max()))
-    error_rate = wilson(found.errors / each, round(found.total / each))
+    error_rate = _error_rate(cell, found.errors, found.total)
     return replace(found, rates=rates, error_rate=error_rate, worst=_with_errors(cell, 0), best=_with_errors(cell, 1))
+
+
+def shares_of(cell: CellRows, outcomes: Sequence[str]) -> dict[str, float] | None:
+    """What :func:`rates_of` says of some outcomes and of ``error``, without intervals: ten times as fast."""
+    if cell.scores.empty:
+        return None
+    counts, labels = count_outcomes(cell), cell.scores["label"].to_numpy(dtype=object)
+    errors, total = counts["error"], sum(counts.values())
+    asked = cell.scores["sample_id"]
+    shares = {name: float(_by_question(asked, (labels == name).astype("float64"))[1].mean()) for name in outcomes}
+    repeated = asked.duplicated().any()
+    return shares | {"error": float(_error_rate(cell, errors, total).value or 0.0) if repeated else errors / total}
+
+
+def _error_rate(cell: CellRows, errors: int, total: int) -> Estimate:
+    """Over requests, where questions have several replies: the choices of one fail together."""
+    each = max(1.0, float(cell.requests["n"].max()))
+    return wilson(errors / each, round(total / each))
 
 
 def _with_errors(cell: CellRows, value: float) -> float:
