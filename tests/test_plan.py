@@ -201,6 +201,17 @@ def test_labels_name_what_differs(tmp_path: Path) -> None:
     ]
 
 
+def test_a_scorer_that_comes_with_its_dataset_tells_no_cells_apart(tmp_path: Path) -> None:
+    sums, quiz = rows_file(tmp_path, 5, "sums.jsonl"), rows_file(tmp_path, 6, "quiz.jsonl")
+    plans = [
+        experiment(sums, dataset__name="sums", scorer={"kind": "numeric"}, also=["exact"]),
+        experiment(quiz, dataset__name="quiz", scorer={"kind": "choice"}),
+    ]
+    cells = make_plan(plans).cells
+    assert [cell.label for cell in cells] == ["dataset=sums", "dataset=quiz"]
+    assert cells[0].swept == ("dataset.name",)
+
+
 def test_all_broken_rules_of_all_cells_come_at_once(tmp_path: Path) -> None:
     data = rows_file(tmp_path)
     plain = {"name": "THUDM/GLM-4-9B-0414", "context_tokens": 32768}

@@ -76,8 +76,9 @@ def _swept(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _follows(key: str, names: Sequence[str], columns: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the key's value is the same wherever its group's name is the same."""
-    name = f"{key.split('.')[0]}.name"
+    """Whether the key's value is the same wherever its group's name is the same; scorers come with their dataset."""
+    group = key.split(".")[0]
+    name = f"{'dataset' if group in ('scorer', 'also') else group}.name"
     if name not in names:
         return False
     pairs = {(str(column.get(name)), canonical(column.get(key))) for column in columns}
