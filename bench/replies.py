@@ -80,6 +80,7 @@ def record_replies(file: Path, experiment: Experiment, shape: Shape, command: Se
     """
     rows = _rows(file, shape)
     text = shape.text or _text_field(rows, file)
+    empty = _without(text, rows, file)
     by_model: defaultdict[str, list[Row]] = defaultdict(list)
     for place, row in rows:
         by_model[
@@ -89,7 +90,7 @@ def record_replies(file: Path, experiment: Experiment, shape: Shape, command: Se
         ].append((place, row))
     source = Recorded(path=str(file), sha256=hashlib.sha256(file.read_bytes()).hexdigest())
     plan = make_plan([replace(experiment, provider=source, model=_model(experiment, name)) for name in by_model])
-    notes, cells = list(plan.notes), list[Cell]()
+    notes, cells = [*plan.notes, *empty], list[Cell]()
     asked: list[Exchange] = []
     for planned, own in zip(plan.cells, by_model.values(), strict=True):
         samples = plan.samples[planned.dataset_key].samples
@@ -105,9 +106,11 @@ def record_replies(file: Path, experiment: Experiment, shape: Shape, command: Se
         left = len(samples) - len(matched)
         notes.append(f"{cell.label}: {len(own) - strays} replies to {len(matched)} of {len(samples)} questions, {how}")
         if strays:
-            notes.append(f"{cell.label}: {strays} rows answer no question of the dataset and are left out")
+            what = "row answers no question of the dataset and is" if strays == 1 else "rows answer no question and are"
+            notes.append(f"{cell.label}: {strays} {what} left out")
         if left:
-            notes.append(f"{cell.label}: {left} questions have no reply; they count as not sent, never as wrong")
+            what = "question has no reply; it counts" if left == 1 else "questions have no reply; they count"
+            notes.append(f"{cell.label}: {left} {what} as not sent, never as wrong")
     return _written(replace(plan, cells=tuple(cells)), asked, notes, command), notes
 
 
@@ -154,6 +157,20 @@ def _text_field(rows: Sequence[Row], file: Path) -> str:
     if found is None:
         raise ConfigError(f"{file}: no field is known to hold replies; name it with --text ({', '.join(names)})")
     return found
+
+
+def _without(text: str, rows: Sequence[Row], file: Path) -> list[str]:
+    """A note on the rows that lack the field of the replies.
+
+    Raises:
+        ConfigError: none has it.
+    """
+    lacking = [row for _, row in rows if at(row, text) is ABSENT and not row.get(_CALLS)]
+    if len(lacking) == len(rows):
+        raise ConfigError(f"{file}: --text {text}: no row has it (a row has {', '.join(islice(lacking[0], 20))})")
+    rest = "row has" if len(lacking) == 1 else "rows have"
+    counts = "counts as an empty reply" if len(lacking) == 1 else "count as empty replies"
+    return [f"{len(lacking)} {rest} no {text} and {counts}"] if lacking else []
 
 
 def _matched(

@@ -25,6 +25,16 @@ def test_a_whole_run_needs_no_words(tmp_path: Path) -> None:
     assert coverage_note(read_run(path)) is None
 
 
+def test_what_a_rule_saved_is_not_said_to_stand_among_the_failed(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "run", [MadeCell({}, not_sent=5)]))
+    kept_back = "Those that the budget kept back stand under `failed`"
+    assert kept_back in str(coverage_note(run))
+    run.requests.loc[run.requests["outcome"] == "not_sent", "error_detail"] = "stop.half_width found enough"
+    said = str(coverage_note(run))
+    assert said.startswith("Stopped by stop.half_width: 15 of 20")
+    assert "failed" not in said
+
+
 def test_a_share_of_each_cell_is_a_random_sample(tmp_path: Path) -> None:
     cells = [MadeCell({"t": 0}, not_sent=12), MadeCell({"t": 1}, not_sent=13, warmup=3)]
     said = note(make_run(tmp_path / "run", cells))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,11 @@ def test_a_question_without_a_reply_is_not_sent_and_strays_are_left_out(
         capsys, tmp_path, str(lines(tmp_path / "some.jsonl", rows)), "dataset=gsm8k", maths(tmp_path)
     )
     assert [one["label"] for one in verdicts] == ["correct", "wrong"]
-    assert "1 rows answer no question" in said
+    assert "1 row answers no question" in said
     assert "3 questions have no reply; they count as not sent" in said
+    assert "The file has replies to 1 of 4 questions; the others stand under `failed`" in " ".join(said.split())
+    assert "interrupted" not in said
+    assert "random sample" not in said
     assert read_header(run)["counts"] == {"ok": 2, "not_sent": 3}
 
 
@@ -203,6 +207,21 @@ def test_what_cannot_be_matched_is_refused_and_leaves_nothing(
     assert main(["score", str(file), *arguments, *path, "--results-dir", str(tmp_path / "results")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_field_that_no_row_has_is_refused_and_a_row_without_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"question": f"What is {n} + {n}?", "said": {"end": f"#### {2 * n}"}} for n in range(4)]
+    file = str(lines(tmp_path / "replies.jsonl", rows))
+    out = ["--results-dir", str(tmp_path / "results")]
+    assert main(["score", file, "dataset=gsm8k", maths(tmp_path), "--text", "said.and", *out]) == 2
+    assert "--text said.and: no row has it (a row has question, said)" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+    lines(tmp_path / "replies.jsonl", [*rows[:3], {"question": rows[3]["question"]}])
+    _, verdicts, said = scored(capsys, tmp_path, file, "dataset=gsm8k", maths(tmp_path), "--text", "said.end")
+    assert Counter(one["label"] for one in verdicts) == {"correct": 3, "unparsed": 1}
+    assert "1 row has no said.end and counts as an empty reply" in said
 
 
 def test_a_file_of_another_kind_and_options_of_files_for_runs_are_refused(

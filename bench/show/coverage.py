@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bench.judge.rows import RunRows
+from bench.judge.stopping import saved_by_rule
 from bench.show.terminal import printable
 
 if TYPE_CHECKING:
@@ -26,13 +27,18 @@ def coverage_note(run: RunRows) -> str | None:
     warmups = len(run.every_request) - len(rows)
     planned = max(len(rows), int(run.header.get("planned") or 0) - warmups)
     reached = rows[~rows["outcome"].isin(["not_sent", "cancelled"])]
+    if len(rows) and (rows["provider"] == "recorded").all():  # a file of replies: nothing was to be sent
+        said = (
+            f"The file has replies to {reached['sample_id'].nunique():,} of {rows['sample_id'].nunique():,} questions"
+        )
+        return f"{said}; the others stand under `failed`, and which they are need not be chance."
     sentence = f"{_why(rows[stopped], state)}: {len(reached):,} of {planned:,} planned requests were sent"
     sentence += f" ({len(reached) / planned:.1%}{_per_cell(run, reached)}), {_sample(run, reached)}"
     if cut := int((rows["outcome"] == "cancelled").sum()):
         sentence += f"; {cut:,} more were cut off in flight, so long replies are under-represented"
     if state != "finished":
         return f"{sentence}. `bench resume {run.path}` finishes it."
-    if not (stopped & (rows["error_kind"] == "budget")).any():
+    if not (stopped & (rows["error_kind"] == "budget") & ~saved_by_rule(rows)).any():
         return f"{sentence}."
     return f"{sentence}. Those that the budget kept back stand under `failed`, but not against tolerance.failure_rate."
 
