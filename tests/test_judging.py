@@ -471,7 +471,8 @@ def test_agreement_with_people_is_the_known_kappa(tmp_path: Path, capsys: pytest
     # 3 and 4 agree of 8, one does not: (7/8 - 1/2) / (1 - 1/2)
     line = next(line for line in out.splitlines() if line.startswith("exact "))
     assert line.split()[1:4] == ["8", "87.5%", "0.75"]
-    assert "1 wrong by people and correct by it" in out
+    assert "Where exact and people differ: 1 wrong by people and correct by it." in out
+    assert "-0.00" not in out
     assert "too few to trust" in out
     assert "Fleiss" in out
     assert "0.75" in (path / "report.md").read_text()

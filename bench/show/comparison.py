@@ -206,7 +206,8 @@ def _flip_lines(one: Compared, limit: int, width: int) -> Iterator[str]:
     if not one.flips:
         return
     lost = sum(not flip.gained for flip in one.flips)
-    yield f"Flips: {lost:,} questions lost from A to B, {len(one.flips) - lost:,} gained"
+    questions = "question" if lost == 1 else "questions"
+    yield f"Flips: {lost:,} {questions} lost from A to B, {len(one.flips) - lost:,} gained"
     for flip in one.flips[:limit]:
         what = "gained" if flip.gained else "lost"
         target = "" if flip.target is None else f", target {flip.target}"
@@ -214,7 +215,8 @@ def _flip_lines(one: Compared, limit: int, width: int) -> Iterator[str]:
         for name, said in (("A", flip.a), ("B", flip.b)):
             yield shorten(f"    {name} {_said(said)}: {printable(_end(said.text), SHORT)}", width)
     if len(one.flips) > limit:
-        yield f"  and {len(one.flips) - limit:,} more in compare.md and flips.parquet"
+        more = f"and {len(one.flips) - limit:,} more" if limit > 0 else "with both answers"
+        yield f"  {more} in compare.md and flips.parquet"
     yield ""
 
 

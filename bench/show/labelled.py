@@ -42,9 +42,9 @@ def _rows(found: Labelled, shown: Callable[[str], str]) -> list[list[str]]:
     rows = []
     for one in found.by_scorer:
         kappa = one.kappa
-        span = "-" if kappa.low is None or kappa.high is None else f"[{kappa.low:.2f}, {kappa.high:.2f}]"
+        span = "-" if kappa.low is None or kappa.high is None else f"[{kappa.low:z.2f}, {kappa.high:z.2f}]"
         agree = "-" if kappa.observed is None else f"{kappa.observed:.1%}"
-        value = "-" if kappa.kappa is None else f"{kappa.kappa:.2f}"
+        value = "-" if kappa.kappa is None else f"{kappa.kappa:z.2f}"
         rows.append([shown(one.scorer), f"{kappa.n:,}", agree, value, span, f"{one.missing:,}"])
     return rows
 
@@ -53,14 +53,14 @@ def _sentences(found: Labelled) -> list[str]:
     lines = []
     for one in found.by_scorer:
         pairs = [
-            f"{count:,} {person} by people and {scorer}"
+            f"{count:,} {person} by people and {scorer} by it"
             for (person, scorer), count in one.confusion
             if person != scorer
         ]
         if pairs:
             more = len(pairs) - MAX_PAIRS
             listed = "; ".join(pairs[:MAX_PAIRS]) + (f"; {more} rarer ones" if more > 0 else "")
-            lines.append(f"Where {one.scorer} and people differ: {listed} by it.")
+            lines.append(f"Where {one.scorer} and people differ: {listed}.")
     if found.fleiss is not None and found.fleiss.kappa is not None:
         lines.append(f"People and all {len(found.by_scorer)} scorers together: Fleiss' kappa {found.fleiss.kappa:.2f}.")
     if not found.is_enough:

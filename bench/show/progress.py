@@ -90,7 +90,9 @@ class Bars:
             self._bar = _bar(self._stream, total, done, self._label)
         else:
             resumed = f", {done:,} of them done before" if done else ""
-            self._line(("" if total is None else f"{total:,} ") + f"requests planned{resumed}")
+            self._line(
+                ("" if total is None else f"{total:,} ") + f"{'request' if total == 1 else 'requests'} planned{resumed}"
+            )
 
     def finished(self, figures: Figures) -> None:
         """One request got its terminal outcome."""
