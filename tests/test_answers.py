@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from one_verdict import verdict
 
-from bench.domain import Choice, Label, Sample, Score
-from bench.registry import build, discover
+from bench.domain import Choice, Label, Sample
+from bench.registry import discover
 from bench.scorers.numeric import Numeric
 
 discover()
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared"
 C, W, P, U, N = Label.CORRECT, Label.WRONG, Label.PARTIAL, Label.UNPARSED, Label.UNSCORED
-
-
-def verdict(
-    kind: str, target: Any, reply: Choice | str, fields: Mapping[str, Any] | None = None, **options: Any
-) -> Score:
-    choice = Choice(index=0, text=reply) if isinstance(reply, str) else reply
-    score: Score = build("scorer", {"kind": kind, **options}).score(
-        Sample(sample_id="s", messages=(), target=target, fields=fields or {}), choice
-    )
-    return score
 
 
 # numeric

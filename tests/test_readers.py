@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows_files import load, refused, written
 
 from bench.datasets.delimited import Csv
 from bench.datasets.jsonl import JsonLines
 from bench.domain import ConfigError
-from bench.registry import build, discover
-from bench.samples import SampleSet, load_samples
+from bench.registry import discover
+from bench.samples import load_samples
 
 discover()
 
@@ -24,25 +23,6 @@ discover()
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def written(path: Path, *rows: Any) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def load(path: Path | str, kind: str = "jsonl", **options: Any) -> SampleSet:
-    return load_samples(build("dataset", {"kind": kind, "path": str(path), **options}))
-
-
-def refused(path: Path | str, kind: str = "jsonl", **options: Any) -> tuple[str, ...]:
-    with pytest.raises(ConfigError) as caught:
-        load(path, kind, **options)
-    return caught.value.problems
-
-
-def texts(found: SampleSet) -> list[str]:
-    return [sample.messages[-1]["content"] for sample in found.samples]
 
 
 # Readers

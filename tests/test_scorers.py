@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from one_verdict import verdict
 
 from bench.domain import Choice, ConfigError, Label, Sample, Score
 from bench.registry import build, discover, plugins
@@ -19,16 +19,6 @@ discover()
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared"
 C, W, P, U, N = Label.CORRECT, Label.WRONG, Label.PARTIAL, Label.UNPARSED, Label.UNSCORED
-
-
-def verdict(
-    kind: str, target: Any, reply: Choice | str, fields: Mapping[str, Any] | None = None, **options: Any
-) -> Score:
-    choice = Choice(index=0, text=reply) if isinstance(reply, str) else reply
-    score: Score = build("scorer", {"kind": kind, **options}).score(
-        Sample(sample_id="s", messages=(), target=target, fields=fields or {}), choice
-    )
-    return score
 
 
 OPTIONS = ["Paris", "a whale", "iron", "iron oxide"]
