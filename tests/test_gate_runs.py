@@ -364,6 +364,8 @@ def test_a_night_is_judged_by_the_nights_before_it(tmp_path: Path, capsys: pytes
     told = tmp_path / "gate.json"
     code, out, _ = run(capsys, "gate", nights[27], *at, "--json", told, "--plots", tmp_path / "plots")
     assert code == 4, out
+    assert "Benjamini" not in out, "the monitor has no p-values"
+    assert "at most" not in out, "and no bound: such a column is empty"
     found = {one["metric"]: one for one in json.loads(told.read_text())["findings"]}
     assert found["e2e_p50"]["verdict"] == "REGRESSION"
     assert 20 <= found["e2e_p50"]["since"] <= 24, "a sum of scores may have left 0 a few nights early"

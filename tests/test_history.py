@@ -161,6 +161,19 @@ def test_shares_of_a_night_are_those_of_the_report(tmp_path: Path, repeats: int)
     assert all(0 < share < 0.5 for share in quick.values())
 
 
+def test_nights_are_in_order_of_time_in_any_zone_and_one_without_a_time_is_left_out(results: Path) -> None:
+    runs = runs_of(results)
+    for run, moment in ((runs[0], "2026-09-05T01:00:00+02:00"), (runs[1], "2026-09-04T23:30:00"), (runs[2], None)):
+        head = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(head | {"started_at": moment}))
+    history = read_history(open_results(str(results)))
+    names = list(dict.fromkeys(night.run.rpartition("/")[2] for night in history.nights))
+    assert names == [runs[3].name, runs[0].name, runs[1].name]
+    (left,) = history.skipped
+    assert runs[2].name in left.run
+    assert "started_at is None, which is no time" in left.reason
+
+
 def test_latencies_are_set_against_each_prompts_usual_one() -> None:
     nights = [made_night(at) for at in range(10)]
     usual = prompt_medians(nights, "ttft")
@@ -358,6 +371,11 @@ def test_accepting_is_written_down_and_refused_where_unclear(results: Path, caps
     (results / FILE).write_text(line + "\nhalf a li")
     assert main(["history", *words]) == 2
     assert "line 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--metric", "e2e_p51"], ["--limit", "-1"]])
+def test_what_would_show_nothing_is_refused(results: Path, words: list[str]) -> None:
+    assert main(["history", *words, "--results", str(results)]) == 2
 
 
 def test_a_wrong_place_or_day_is_refused(tmp_path: Path) -> None:

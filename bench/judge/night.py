@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bench.domain import ConfigError
 from bench.judge.metrics import CELL_METRICS, CellRows
 from bench.judge.metrics.quality import shares_of
 from bench.judge.night_answers import KEPT_REQUESTS, Answered, answers_by_cell, hashes_of
@@ -112,6 +114,21 @@ def nights_of(run: RunRows) -> list[CellNight]:
     return [_night(run, cell, answers[cell.cell_id]) for cell in run.cells]
 
 
+def _started_at(run: RunRows) -> str:
+    """In UTC, so that texts are in order of time wherever a run was made.
+
+    Raises:
+        ConfigError: the run does not say.
+    """
+    said = run.header.get("started_at")
+    try:
+        moment = datetime.fromisoformat(str(said))
+    except ValueError:
+        raise ConfigError(f"{run.path.name}: run.json: started_at is {said!r}, which is no time") from None
+    known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return known.astimezone(UTC).isoformat()
+
+
 def settings_hash(value: Any) -> str:
     """Twelve hex digits that stand for a setting, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
@@ -137,7 +154,7 @@ def _night(run: RunRows, cell: CellInfo, answered: Answered) -> CellNight:
         run=f"{run.path.parent.name}/{run.path.name}",
         run_id=side.run_id,
         name=str(run.header.get("name", run.path.parent.name)),
-        started_at=str(run.header.get("started_at", "")),
+        started_at=_started_at(run),
         cell_id=cell.cell_id,
         label=cell.label,
         model=str(cell.param("model.name") or ""),

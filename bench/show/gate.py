@@ -137,7 +137,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise ConfigError("--power: belongs to --plan")
     if options.power is not None and not 0 < options.power < 1:
         raise ConfigError(f"--power {options.power:g}: must lie between 0 and 1")
-    command = read_command(options.notify, "--notify") if options.notify else found.command
+    command = read_command(options.notify, "--notify") if options.notify is not None else found.command
     return Settings(margins, found.skip | frozenset(options.skip), command, found.timeout_s)
 
 

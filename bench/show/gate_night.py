@@ -22,6 +22,11 @@ from bench.show.verdict import Finding, Shown, percent, points
 _OUTCOMES = {Outcome.PASS: Verdict.PASS, Outcome.FAIL: Verdict.REGRESSION, Outcome.INCONCLUSIVE: Verdict.INCONCLUSIVE}
 #: nights before that the last one is set against in words
 _LEVEL_NIGHTS = 30
+READING = (
+    "Worse by: positive is worse; the lasting shift where a series alarms, else this night against the median of up to "
+    f"{_LEVEL_NIGHTS} before it. REGRESSION: evidence of a lasting change adds up to the threshold and the shift is at "
+    "least the margin. PASS: nothing new."
+)
 
 
 def judge_latest(path: Path, results_dir: str) -> Shown:
@@ -53,6 +58,7 @@ def judge_latest(path: Path, results_dir: str) -> Shown:
         baseline=(f"{known - 1} {'night' if known == 2 else 'nights'} before it under {results_dir}",),
         candidate=(path.name,),
         about=f"the nightly monitor, {known} {'night' if known == 1 else 'nights'} with this one",
+        reading=READING,
     )
 
 

@@ -39,7 +39,7 @@ def render(shown: Shown, width: int) -> str:
         lines += [line for reason in said for line in _wrapped(f"* {_metrics_of(found, reason)}: {reason}", width)]
         lines += [""] if said else []
     lines += [line for note in shown.notes for line in _wrapped(f"* {note}", width)]
-    return "\n".join([*lines, *_wrapped(READING, width)])
+    return "\n".join([*lines, *_wrapped(shown.reading or READING, width)])
 
 
 def headline(shown: Shown) -> str:
@@ -85,12 +85,17 @@ def _plain(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, sp
     left_out: list[str] = []
     for name in ("", *spare):
         left_out += [name] if name else []
-        lines = _drawn([header for header in headers if header not in left_out], headers, rows)
+        lines = _drawn([header for header in _told(headers, rows) if header not in left_out], headers, rows)
         if max(map(width_of, lines)) <= width:
             break
     told = f"not shown at {width} columns: {', '.join(left_out)}"
     return [*(line if width_of(line) <= width else shorten(line, width) for line in lines),
             *(_wrapped(told, width) if left_out else []), ""]  # fmt: skip
+
+
+def _told(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The columns that say something of some row."""
+    return [name for place, name in enumerate(headers) if any(row[place] != "-" for row in rows)]
 
 
 def _drawn(kept: Sequence[str], headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -121,7 +126,7 @@ def markdown(shown: Shown) -> str:
         parts.append(folded(f"{len(good)} passed", _table(good)))
     parts += ["\n".join(f"- {escaped(note, 1000)}" for note in shown.notes)] if shown.notes else []
     runs = [f"{name}: {escaped(', '.join(ids), 600)}" for name, ids in _sides(shown)]
-    return "\n\n".join([*parts, folded("Runs", "\n\n".join([*runs, escaped(READING, 1000)]))]) + "\n"
+    return "\n\n".join([*parts, folded("Runs", "\n\n".join([*runs, escaped(shown.reading or READING, 1000)]))]) + "\n"
 
 
 def _sides(shown: Shown) -> list[tuple[str, tuple[str, ...]]]:
@@ -129,7 +134,10 @@ def _sides(shown: Shown) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _table(findings: Sequence[Finding]) -> str:
-    return table(["model", "metric", *HEADERS[1:]], [[one.model, *_row(one)] for one in findings], left=3)
+    rows = [_row(one) for one in findings]
+    places = [HEADERS.index(name) for name in _told(HEADERS, rows)]
+    shown = [[one.model, *(row[place] for place in places)] for one, row in zip(findings, rows, strict=True)]
+    return table(["model", *(HEADERS[place] or "metric" for place in places)], shown, left=3)
 
 
 def junit(shown: Shown) -> str:
@@ -154,7 +162,11 @@ def junit(shown: Shown) -> str:
     for one in shown.findings:
         case = SubElement(suite, "testcase", {"classname": _xml(one.model), "name": _xml(one.metric)})
         said = _xml(
-            f"worse by {one.change} (at most {one.upper}, margin {one.margin}, p {p_text(one.p)})"
+            f"worse by {one.change} ("
+            + (f"at most {one.upper}, " if one.upper != "-" else "")
+            + f"margin {one.margin}"
+            + ("" if one.p is None else f", p {p_text(one.p)}")
+            + ")"
             + (f"; {one.reason}" if one.reason else "")
         )
         if one.verdict is Verdict.REGRESSION:

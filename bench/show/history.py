@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     options = _parser(action).parse_args(arguments)
     if action != "accept":
         options.since = _day(options.since)
+        if not any(_matches(name, options.metric) for name in METRICS_BY_NAME):
+            raise ConfigError(f"--metric {options.metric}: is no metric; there are: {', '.join(METRICS_BY_NAME)}")
+    if action == "runs" and options.limit < 0:
+        raise ConfigError(f"--limit {options.limit}: must be 0, for all runs, or more")
     results = open_results(options.results)
     history = read_history(results, options.rebuild, lambda text: print(text, file=sys.stderr))
     accepted = read_accepted(results)

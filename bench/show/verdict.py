@@ -66,6 +66,7 @@ class Shown:
     Attributes:
         baseline, candidate: names of the runs of both sides.
         about: how it was judged, on one line.
+        reading: what the columns and verdicts mean; empty for those of the A/B gate.
     """
 
     verdict: Verdict
@@ -74,6 +75,7 @@ class Shown:
     baseline: tuple[str, ...]
     candidate: tuple[str, ...]
     about: str
+    reading: str = ""
 
     def with_verdict(self, verdict: Verdict) -> list[Finding]:
         """The findings of one verdict."""

@@ -18,7 +18,7 @@ from bench.record.index import read_index, write_index
 from bench.record.results import FoundRun, Results
 
 #: of what :mod:`bench.judge.night` makes of a run; another one than an index has makes it be built anew
-VERSION = "1"
+VERSION = "2"
 #: runs that take a while to read
 _LONG = 100
 _ARRAYS = {"asked": Asked, "answered": Answered}
