@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from bench import cli
 from bench.domain import ConfigError, Request
-from bench.judge.comparing import PairComparison, Standing, compare
+from bench.judge.comparing import PairComparison, Standing, compare, points
 from bench.judge.flips import find_flips
+from bench.judge.intervals import Estimate
 from bench.judge.rows import RunRows
 from bench.judge.sides import pairs_by, pairs_of_runs
 from bench.judge.statistics.comparison import Estimand, PairTest
 from bench.show.compare import main
+from bench.show.comparison import difference
 from bench.show.summary import summary_of
 
 
@@ -166,6 +168,12 @@ def test_tags_are_compared_apart_and_marked_exploratory(tmp_path: Path) -> None:
     assert (tags["easy"].a.value, tags["easy"].b.value, tags["easy"].p) == (1.0, 1.0, 1.0)
     assert tags["hard"].compared.estimate.value == 1.0
     assert tags["hard"].p == pytest.approx(2 * (tags["hard"].compared.p or 0))
+
+
+def test_no_difference_has_no_sign_of_its_rounding() -> None:
+    none = Estimate(-1.1e-17, -0.054, 0.054, 40, "t")
+    assert points(none) == "+0.0 [-5.4, +5.4] points"
+    assert difference(none) == "+0.0 [-5.4, +5.4]"
 
 
 def test_flips_hold_both_answers_and_survive_hostile_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,8 +210,8 @@ def points(estimate: Estimate) -> str:
         return "unknown"
     ends = ""
     if estimate.low is not None and estimate.high is not None:
-        ends = f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
-    return f"{100 * estimate.value:+.1f}{ends} points"
+        ends = f" [{100 * estimate.low:+z.1f}, {100 * estimate.high:+z.1f}]"
+    return f"{100 * estimate.value:+z.1f}{ends} points"
 
 
 def p_text(p: float | None) -> str:

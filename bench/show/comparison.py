@@ -121,7 +121,7 @@ def _outcome_rows(pair: PairComparison, digits: int) -> Iterator[list[str]]:
 
 
 def _gap(a: Estimate, b: Estimate) -> str:
-    return "-" if a.value is None or b.value is None else f"{100 * (b.value - a.value):+.1f} points"
+    return "-" if a.value is None or b.value is None else f"{100 * (b.value - a.value):+z.1f} points"
 
 
 def _bounds(worst: float | None, best: float | None) -> str:
@@ -174,9 +174,9 @@ def difference(estimate: Estimate) -> str:
     ends = (
         ""
         if estimate.low is None or estimate.high is None
-        else f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+        else f" [{100 * estimate.low:+z.1f}, {100 * estimate.high:+z.1f}]"
     )
-    return f"{100 * estimate.value:+.1f}{ends}"
+    return f"{100 * estimate.value:+z.1f}{ends}"
 
 
 def _fitted(headers: Sequence[str], tables: Sequence[Sequence[Sequence[str]]], width: int) -> list[str]:

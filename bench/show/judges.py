@@ -52,7 +52,7 @@ def _rows(ranking: PairwiseRanking, shown: Callable[[str], str]) -> list[list[st
     return [
         [
             shown(row.label),
-            "-" if row.elo.value is None else f"{row.elo.value:+.0f}",
+            "-" if row.elo.value is None else f"{row.elo.value:+z.0f}",
             _span(row.elo, 1, 0),
             "-" if row.win_rate.value is None else f"{row.win_rate.value:.1%}",
             _span(row.win_rate, 100, 1),

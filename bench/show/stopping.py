@@ -74,7 +74,7 @@ def _estimate(one: Mapping[str, Any], found: Mapping[str, Any], after: str = "")
 
 
 def _points(one: Mapping[str, Any], share: float) -> str:
-    return f"{share:.1%}" if one["rule"] == "half_width" else f"{100 * share:+.1f} points"
+    return f"{share:.1%}" if one["rule"] == "half_width" else f"{100 * share:+z.1f} points"
 
 
 def _all(one: Mapping[str, Any]) -> str:
