@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.judge.statistics.floats import Numbers, as_floats, t_quantile
+from bench.judge.intervals import t_quantile
+from bench.judge.statistics.floats import Numbers, as_floats
 from bench.judge.statistics.multiplicity import benjamini_hochberg
 
 #: what a statistic may get worse by before it is a regression: a share, for accuracy points

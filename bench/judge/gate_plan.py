@@ -11,8 +11,8 @@ from bench.judge.gate_arms import Arms, Matched
 from bench.judge.gate_quality import pooled
 from bench.judge.gate_rows import GATE_MARGINS, GateRow
 from bench.judge.gating import judge_arms
+from bench.judge.intervals import t_quantile
 from bench.judge.statistics.comparison import compare_samples
-from bench.judge.statistics.floats import t_quantile
 
 #: pairs from which their own spread is taken
 ENOUGH_PAIRS = 4

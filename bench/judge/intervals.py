@@ -52,12 +52,13 @@ def mean_t(values: Sequence[float] | NDArray[Any], confidence: float = CONFIDENC
     mean = float(x.mean())
     if n == 1:
         return Estimate(mean, n=1, method="t")
-    half = _t_quantile(n - 1, 0.5 + confidence / 2) * float(x.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile(n - 1, 0.5 + confidence / 2) * float(x.std(ddof=1)) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n, "t")
 
 
 @lru_cache(maxsize=1024)
-def _t_quantile(degrees: int, probability: float) -> float:
+def t_quantile(degrees: float, probability: float) -> float:
+    """Quantile of Student's t distribution."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, probability))

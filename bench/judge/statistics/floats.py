@@ -1,4 +1,4 @@
-"""What every statistic does first: turn numbers with gaps into finite arrays; and quantiles of two distributions."""
+"""What every statistic does first: turn numbers with gaps into finite arrays; and tails of distributions."""
 
 from __future__ import annotations
 
@@ -41,13 +41,6 @@ def cluster_codes(clusters: Sequence[Hashable]) -> tuple[Ints, int]:
     codes: dict[Hashable, int] = {}
     numbers = [codes.setdefault(name, len(codes)) for name in clusters]
     return np.array(numbers, dtype=np.int64), len(codes)
-
-
-def t_quantile(degrees: float, probability: float) -> float:
-    """Quantile of Student's t distribution."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, probability))
 
 
 def t_two_sided(t: float, degrees: float) -> float:

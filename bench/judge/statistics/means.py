@@ -6,8 +6,8 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from bench.judge.intervals import CONFIDENCE, Estimate
-from bench.judge.statistics.floats import Numbers, as_floats, cluster_codes, finite, known_floats, t_quantile
+from bench.judge.intervals import CONFIDENCE, Estimate, t_quantile
+from bench.judge.statistics.floats import Numbers, as_floats, cluster_codes, finite, known_floats
 
 #: repeats of a question where nothing is known yet
 DEFAULT_REPEATS = 4

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from bench.judge.intervals import CONFIDENCE, Estimate, wilson
-from bench.judge.statistics.floats import Numbers, as_floats, finite, t_quantile, t_two_sided
+from bench.judge.intervals import CONFIDENCE, Estimate, t_quantile, wilson
+from bench.judge.statistics.floats import Numbers, as_floats, finite, t_two_sided
 from bench.judge.statistics.means import clustered_error, standard_error
 
 if TYPE_CHECKING:
