@@ -373,6 +373,17 @@ def test_accepting_is_written_down_and_refused_where_unclear(results: Path, caps
     assert "line 2" in capsys.readouterr().err
 
 
+def test_a_narrow_terminal_keeps_the_state_of_each_series(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["history", "series", "--results", str(results), "--model", "qwen", "--metric", "ttft_p50"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines[:4])
+    assert "SEED 4 of 20" in lines[2]
+    assert lines[3].startswith("not shown at 80 columns: changes")
+
+
 @pytest.mark.parametrize("words", [["--metric", "e2e_p51"], ["--limit", "-1"]])
 def test_what_would_show_nothing_is_refused(results: Path, words: list[str]) -> None:
     assert main(["history", *words, "--results", str(results)]) == 2

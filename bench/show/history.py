@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -131,7 +132,8 @@ def _series(history: History, accepted: Sequence[Accepted], options: argparse.Na
         print(json.dumps(plain, indent=1))
         return 0
     if series:
-        print(series_table(series))
+        # what is read by a program or from a file keeps all columns
+        print(series_table(series, shutil.get_terminal_size((0, 0)).columns or None))
         print("Trend and changes: in 30 nights, and found in hindsight. A state is the nightly monitor's.")
     else:
         print("no such series")

@@ -20,6 +20,8 @@ BARS = "▁▂▃▄▅▆▇█"
 SPARK_NIGHTS = 30
 _RUN_COLUMNS = ("run", "started", "model", "prompts", "requests", "ok", "accuracy", "ttft p50", "e2e p50", "tok/s")
 _SERIES_COLUMNS = ("series", "nights", f"last {SPARK_NIGHTS}", "tonight", "trend", "changes", "state")
+#: columns that a narrow terminal goes without, the first of them first
+_SPARE_COLUMNS = ("changes", "trend", f"last {SPARK_NIGHTS}", "tonight")
 
 
 def sparkline(values: Sequence[float | None], width: int = SPARK_NIGHTS) -> str:
@@ -94,10 +96,8 @@ def figure_text(series: Series, value: float | None) -> str:
     return f"{value:,.0f} {series.metric.unit}"
 
 
-def series_table(found: Sequence[Series]) -> str:
-    """One line per series."""
-    from tabulate import tabulate
-
+def series_table(found: Sequence[Series], width: int | None = None) -> str:
+    """One line per series; whole columns are left out, and named, where they do not fit into ``width``."""
     rows = [
         [
             printable(one.id),
@@ -110,8 +110,27 @@ def series_table(found: Sequence[Series]) -> str:
         ]
         for one in found
     ]
+    left_out: list[str] = []
+    text = _drawn_series(rows, left_out)
+    for name in _SPARE_COLUMNS if width else ():
+        if max(map(len, text.splitlines())) <= (width or 0):
+            break
+        left_out.append(name)
+        text = _drawn_series(rows, left_out)
+    return f"{text}\nnot shown at {width} columns: {', '.join(left_out)}" if left_out else text
+
+
+def _drawn_series(rows: Sequence[Sequence[str]], left_out: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    kept = [place for place, name in enumerate(_SERIES_COLUMNS) if name not in left_out]
     aligned = ("left", "right", "left", "right", "right", "left", "left")
-    return tabulate(rows, headers=_SERIES_COLUMNS, disable_numparse=True, colalign=aligned if rows else None)
+    return tabulate(
+        [[row[place] for place in kept] for row in rows],
+        headers=[_SERIES_COLUMNS[place] for place in kept],
+        disable_numparse=True,
+        colalign=[aligned[place] for place in kept] if rows else None,
+    )
 
 
 def _signed(series: Series, worse: float | None) -> str:
