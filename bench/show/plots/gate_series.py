@@ -56,10 +56,11 @@ def draw(one: Finding) -> Figure:
         panel.axhline(
             scale * one.margin_line, color=COLOURS[1], linestyle="--", linewidth=1, label=f"margin {one.margin}"
         )
-        panel.legend(loc="best", frameon=False)
     if one.since is not None:
         panel.axvline(places[one.since] - 0.5, color=COLOURS[1], linestyle="--", linewidth=1, label="worse since")
-        panel.legend(loc="best", frameon=False)
+    if panel.get_legend_handles_labels()[0]:
+        panel.margins(y=0.25)  # room for the legend, clear of the points
+        panel.legend(loc="upper left", frameon=False)
     panel.set_xlabel("pair of runs" if by_pair else "night")
     panel.set_ylabel(one.value_title or one.metric)
     panel.set_title(printable(f"{one.model}  {one.metric}  {one.verdict}  {one.change}", 110))
