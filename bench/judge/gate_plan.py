@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from bench.judge.gate_arms import Arms, Matched
+from bench.judge.gate_arms import ArmRun, Arms, Matched
 from bench.judge.gate_quality import pooled
 from bench.judge.gate_rows import GATE_MARGINS, GateRow
 from bench.judge.gating import judge_arms
@@ -98,10 +98,9 @@ def _by_pairs(one: Matched, row: GateRow, power: float, tests: int) -> PlanRow:
     pairs = None if spread is None else pairs_needed(spread, row.margin, power, tests)
     runs = [run for side in (0, 1) for run in one.arm(side)]
     per_pair = len(runs) / max(1, len(one.pairs))
-    costs = [run.cost for run in runs if run.cost is not None]
     windows = [run.window_s for run in runs if run.window_s is not None]
     requests = None if pairs is None else round(pairs * sum(run.requests for run in runs) / max(1, len(one.pairs)))
-    paid = len(costs) == len(runs) and len({run.currency for run in runs}) == 1
+    cost, currency = _price(runs, requests)
     return PlanRow(
         model=one.model,
         metric=row.metric,
@@ -112,8 +111,8 @@ def _by_pairs(one: Matched, row: GateRow, power: float, tests: int) -> PlanRow:
         questions=None,
         replies=None,
         requests=requests,
-        cost=sum(costs) / len(costs) * requests if costs and paid and requests is not None else None,
-        currency=runs[0].currency if paid and runs else None,
+        cost=cost,
+        currency=currency,
         seconds=None if pairs is None or not windows else pairs * per_pair * sum(windows) / len(windows),
     )
 
@@ -177,8 +176,7 @@ def _by_questions(one: Matched, row: GateRow, power: float) -> PlanRow:
     runs = [run for side in (0, 1) for run in one.arm(side)]
     asked = sum(run.requests for run in runs) / max(1, len(common))
     requests = None if questions is None else round(questions * asked)
-    costs = [run.cost for run in runs if run.cost is not None]
-    paid = len(costs) == len(runs) and len({run.currency for run in runs}) == 1
+    cost, currency = _price(runs, requests)
     replies = min((len(side[name]) for side in (old, new) for name in common), default=None)
     return PlanRow(
         model=one.model,
@@ -190,7 +188,15 @@ def _by_questions(one: Matched, row: GateRow, power: float) -> PlanRow:
         questions=questions,
         replies=replies,
         requests=requests,
-        cost=sum(costs) / len(costs) * requests if paid and costs and requests is not None else None,
-        currency=runs[0].currency if paid and runs else None,
+        cost=cost,
+        currency=currency,
         seconds=None,
     )
+
+
+def _price(runs: Sequence[ArmRun], requests: int | None) -> tuple[float | None, str | None]:
+    """What ``requests`` cost at the mean of the runs, and the currency; unknown where not all have one price list."""
+    costs = [run.cost for run in runs if run.cost is not None]
+    if not costs or len(costs) < len(runs) or len({run.currency for run in runs}) > 1:
+        return None, None
+    return None if requests is None else sum(costs) / len(costs) * requests, runs[0].currency
